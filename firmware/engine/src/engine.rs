@@ -1,0 +1,185 @@
+//! One cycle of the box: take in what arrived, send what was captured, mix what is heard.
+//!
+//! Driven by the card (`matriz/audio` or the simulated world). In the middle of everything: commands and
+//! arrivals come in by rings, packets and reports go out by rings. Worst case per cycle: one encode per
+//! 120 frames and, for each peer, one decode per 120 frames and one more.
+
+use crate::packet::{Arrival, Packet};
+use crate::receive::Receive;
+use crate::resample::Filter;
+use crate::send::Send;
+use crate::{Cycle, MAX_CYCLE};
+use proto::control::{Command, Report, SLOTS};
+use rtrb::{Consumer, Producer, RingBuffer};
+
+/// How often a report goes up, in frames: 100 ms.
+const REPORT_EVERY: i64 = 4_800;
+
+/// Room in the rings: 100 ms of packets of all peers, 100 ms of our own, and what a burst of commands takes.
+const ARRIVALS: usize = 40 * SLOTS;
+const PACKETS: usize = 64;
+const COMMANDS: usize = 64;
+const REPORTS: usize = 16;
+
+/// What is fixed while the engine lives.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// 1: both inputs together as mono. 2: stereo.
+    pub channels: usize,
+    /// Bits per second of our own signal.
+    pub bitrate: i32,
+    /// Gain of our own signal in decibels.
+    pub gain_db: f32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { channels: 1, bitrate: 96_000, gain_db: 0.0 }
+    }
+}
+
+/// The ends of the rings that the rest of the box holds.
+pub struct Handle {
+    /// Wishes for the next cycle.
+    pub commands: Producer<Command>,
+    /// Packets of the peers, from the network thread.
+    pub arrivals: Producer<Arrival>,
+    /// Our own packets, for the network thread.
+    pub packets: Consumer<Packet>,
+    /// What the engine saw, about ten a second.
+    pub reports: Consumer<Report>,
+}
+
+/// The sound of one box.
+pub struct Engine {
+    commands: Consumer<Command>,
+    arrivals: Consumer<Arrival>,
+    packets: Producer<Packet>,
+    reports: Producer<Report>,
+    send: Send,
+    peers: Box<[Receive]>,
+    filter: Filter,
+    mix: [Box<[f32; MAX_CYCLE]>; 2],
+    /// Which slots made sound in the last cycle.
+    heard: [bool; SLOTS],
+    report: Report,
+    reported: i64,
+}
+
+impl Engine {
+    /// An engine and its handle. All memory that `process` will touch is allocated here.
+    pub fn new(settings: Settings) -> (Engine, Handle) {
+        let (command_in, commands) = RingBuffer::new(COMMANDS);
+        let (arrival_in, arrivals) = RingBuffer::new(ARRIVALS);
+        let (packets, packets_out) = RingBuffer::new(PACKETS);
+        let (reports, reports_out) = RingBuffer::new(REPORTS);
+        let mut send = Send::new(settings.channels, settings.bitrate);
+        send.set_gain(settings.gain_db);
+        let engine = Engine {
+            commands,
+            arrivals,
+            packets,
+            reports,
+            send,
+            peers: (0..SLOTS).map(|_| Receive::new()).collect(),
+            filter: Filter::new(),
+            mix: [Box::new([0.0; MAX_CYCLE]), Box::new([0.0; MAX_CYCLE])],
+            heard: [false; SLOTS],
+            report: Report::default(),
+            reported: 0,
+        };
+        let handle =
+            Handle { commands: command_in, arrivals: arrival_in, packets: packets_out, reports: reports_out };
+        (engine, handle)
+    }
+
+    /// One cycle: `capture` is what the card recorded in it (two channels of `cycle.frames`; the same
+    /// twice for one input), [`Engine::mix`] and [`Engine::peer`] are what it shall play next.
+    /// `overruns` is how many cycles the machine has missed or finished too late so far. Returns whether
+    /// packets wait for the network thread.
+    pub fn process(&mut self, cycle: Cycle, capture: [&[f32]; 2], overruns: u64) -> bool {
+        debug_assert!(cycle.frames <= MAX_CYCLE, "the sound backend keeps cycles within MAX_CYCLE");
+        while let Ok(command) = self.commands.pop() {
+            self.carry_out(command);
+        }
+        while let Ok(arrival) = self.arrivals.pop() {
+            if let Some(peer) = self.peers.get_mut(usize::from(arrival.slot)) {
+                peer.handle(&arrival, &cycle);
+            }
+        }
+        let sent = self.report.sent;
+        self.send(&cycle, capture);
+        self.play(&cycle);
+        self.report(&cycle, overruns);
+        self.report.sent > sent
+    }
+
+    /// What everybody together sounds like: the last cycle's `frames` frames, left and right.
+    pub fn mix(&self, frames: usize) -> [&[f32]; 2] {
+        [&self.mix[0][..frames], &self.mix[1][..frames]]
+    }
+
+    /// What one peer alone sounds like, `None` while the slot is silent.
+    pub fn peer(&self, slot: usize, frames: usize) -> Option<[&[f32]; 2]> {
+        self.heard[slot].then(|| self.peers[slot].out(frames))
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Join { slot } => {
+                if let Some(peer) = self.peers.get_mut(usize::from(slot)) {
+                    peer.join();
+                }
+            }
+            Command::Leave { slot } => {
+                if let Some(peer) = self.peers.get_mut(usize::from(slot)) {
+                    peer.leave();
+                }
+            }
+            Command::Gain { db } => self.send.set_gain(db),
+        }
+    }
+
+    fn send(&mut self, cycle: &Cycle, capture: [&[f32]; 2]) {
+        let listened = self.peers.iter().any(Receive::is_joined);
+        let (packets, report) = (&mut self.packets, &mut self.report);
+        self.send.process(cycle.frame, capture, listened, |packet| {
+            report.sent += 1;
+            report.sent_bytes += u64::from(packet.len);
+            report.overflows += u64::from(packets.push(*packet).is_err());
+        });
+    }
+
+    fn play(&mut self, cycle: &Cycle) {
+        let [left, right] = &mut self.mix;
+        let (left, right) = (&mut left[..cycle.frames], &mut right[..cycle.frames]);
+        left.fill(0.0);
+        right.fill(0.0);
+        for (peer, heard) in self.peers.iter_mut().zip(&mut self.heard) {
+            *heard = peer.process(cycle, &self.filter);
+            if *heard {
+                let [peer_left, peer_right] = peer.out(cycle.frames);
+                left.iter_mut().zip(peer_left).for_each(|(mix, x)| *mix += x);
+                right.iter_mut().zip(peer_right).for_each(|(mix, x)| *mix += x);
+            }
+        }
+    }
+
+    fn report(&mut self, cycle: &Cycle, overruns: u64) {
+        self.report.cycles += 1;
+        if cycle.frame - self.reported < REPORT_EVERY {
+            return;
+        }
+        self.reported = cycle.frame;
+        self.report.time = cycle.time;
+        self.report.frame = cycle.frame;
+        self.report.period = cycle.frames as u32;
+        self.report.overruns = overruns;
+        self.report.level_db = self.send.read_level();
+        for (report, peer) in self.report.peers.iter_mut().zip(self.peers.iter_mut()) {
+            *report = peer.read_report();
+        }
+        // A full ring means that nobody reads just now: the next report says it all again.
+        let _ = self.reports.push(self.report);
+    }
+}

@@ -1,0 +1,37 @@
+//! The sound: from the card to packets, and from packets to the card.
+//!
+//! The files in the order in which a sample travels: `send` (strip, frames, `codec`) → `packet` → the
+//! network → `receive` (`store`, `drift`, `playout`, `codec`, `resample`, `strip`) → the mix, here.
+//! One [`Engine`] runs in the audio thread and is driven by the card's cycles; its [`Handle`] stays with
+//! the rest of the box. What crosses between them is packets, commands and reports, fixed in size and
+//! wait-free. `process` allocates nothing, locks nothing, reads no clock.
+
+pub mod codec;
+mod drift;
+mod engine;
+pub mod packet;
+mod playout;
+mod receive;
+pub mod resample;
+mod send;
+mod store;
+pub mod strip;
+
+pub use engine::{Engine, Handle, Settings};
+
+use proto::units::Time;
+
+/// Longest cycle, in frames: the longest period that JACK is commonly run with.
+pub const MAX_CYCLE: usize = 4096;
+
+/// One cycle of the card: what every decision in the audio thread takes as its `now`.
+#[derive(Clone, Copy, Debug)]
+pub struct Cycle {
+    /// Start of the cycle, by the card's own smooth time.
+    pub time: Time,
+    /// Position of the card at `time`, in frames. A jump from one cycle's end to the next one's start
+    /// says that the machine missed cycles.
+    pub frame: i64,
+    /// Length of the cycle in frames, at most [`MAX_CYCLE`].
+    pub frames: usize,
+}

@@ -1,0 +1,62 @@
+//! What crosses between the audio thread and the network thread: encoded packets, fixed in size.
+//!
+//! Going out, a [`Packet`] has only its place on the card's time line; the network thread adds the RTP
+//! header. Coming in, an [`Arrival`] has the peer's slot instead of an address.
+
+use proto::units::Time;
+
+/// Most bytes of one payload: 5 ms of 24-bit stereo, the largest that the box ever sends, and well
+/// below the 1472 bytes that fit a UDP datagram on Ethernet.
+pub const MAX_PAYLOAD: usize = 1440;
+
+/// One encoded frame on its way to all peers.
+#[derive(Clone, Copy)]
+pub struct Packet {
+    /// Position of its first frame on our card's time line.
+    pub frame: i64,
+    /// How many bytes of `bytes` are used.
+    pub len: u16,
+    /// The payload.
+    pub bytes: [u8; MAX_PAYLOAD],
+}
+
+impl Packet {
+    /// The bytes that go on the wire after the RTP header.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// One packet of a peer, as it came from the network.
+#[derive(Clone, Copy)]
+pub struct Arrival {
+    /// Whose it is.
+    pub slot: u8,
+    /// RTP sequence number.
+    pub sequence: u16,
+    /// RTP timestamp, in frames of the peer's card.
+    pub timestamp: u32,
+    /// When the datagram reached this machine.
+    pub time: Time,
+    /// How many bytes of `bytes` are used.
+    pub len: u16,
+    /// The payload.
+    pub bytes: [u8; MAX_PAYLOAD],
+}
+
+impl Arrival {
+    /// An arrival from its parts; `None` if the payload is empty or longer than [`MAX_PAYLOAD`].
+    pub fn new(slot: u8, sequence: u16, timestamp: u32, time: Time, payload: &[u8]) -> Option<Self> {
+        if payload.is_empty() || payload.len() > MAX_PAYLOAD {
+            return None;
+        }
+        let mut bytes = [0; MAX_PAYLOAD];
+        bytes[..payload.len()].copy_from_slice(payload);
+        Some(Arrival { slot, sequence, timestamp, time, len: payload.len() as u16, bytes })
+    }
+
+    /// The encoded frame.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}

@@ -1,0 +1,363 @@
+//! One peer, from packet to sound: wait, decode or conceal, resample, strip.
+//!
+//! Comes after the network thread's ring and before the mix. Jitter buffer, decoder and resampler live
+//! together: whether to play, conceal or wait is decided in one place, at the moment of need. Runs in
+//! the audio thread; everything is allocated when the slot is made. Worst case per cycle: one decode
+//! per packet that the cycle needs, and one more.
+
+use crate::codec::{Decoder, FRAME, LONGEST, frames_of};
+use crate::drift::Drift;
+use crate::packet::Arrival;
+use crate::playout::{GUARD, Playout};
+use crate::resample::{AHEAD, Filter, Resampler};
+use crate::store::{Store, Tally};
+use crate::strip::{Meter, Strip};
+use crate::{Cycle, MAX_CYCLE};
+use proto::control::PeerReport;
+use proto::units::{Unwrap, nanos_to_frames};
+
+/// Packets that must have come before music begins: 40 ms worth of knowing how they come.
+const FIRST_PACKETS: u32 = 16;
+
+/// Fastest that the buffer is made shorter or longer while music plays: 0.2 %, 3.5 cents of pitch.
+const MAX_SLEW: f64 = 0.002;
+
+/// How quickly a difference in depth is made up, in frames, below that limit: 0.1 s when the buffer is
+/// too short (packets begin to be late), 0.5 s when it is too long (that costs only delay).
+const GROW_TIME: f64 = 4_800.0;
+const SHRINK_TIME: f64 = 24_000.0;
+
+/// Depth beyond the target that is left alone, in frames (0.25 ms): one bin of the quantiles.
+const SLACK: f64 = 12.0;
+
+/// How quickly the slewing itself may change per frame: full slew within 50 ms.
+const SLEW_STEP: f64 = MAX_SLEW / 2_400.0;
+
+/// Concealment is heard as it is for this long, then fades out; real sound fades in again. In frames:
+/// 20, 40 and 10 ms.
+const CONCEAL: i64 = 960;
+const FADE_OUT: f32 = 1_920.0;
+const FADE_IN: f32 = 480.0;
+
+/// Without packets for this long, in frames (1 s), the peer no longer plays; when it comes back, it is
+/// listened to afresh.
+const GONE: i64 = 48_000;
+
+/// A timestamp this far from its turn, in frames (1 s), is another stream.
+const FOREIGN: i64 = 48_000;
+
+/// How often the target depth is computed, in frames (10 ms).
+const REVIEW: i64 = 480;
+
+/// A slot for one peer.
+pub struct Receive {
+    joined: bool,
+    /// Packets since the stream began or began afresh.
+    fresh: u32,
+    /// Card position of the last packet's arrival.
+    heard: i64,
+    timestamps: Unwrap,
+    sequences: Unwrap,
+    tally: Tally,
+    store: Store,
+    drift: Drift,
+    playout: Playout,
+    decoder: Decoder,
+    resampler: Resampler,
+    strip: Strip,
+    meter: Meter,
+    play: Option<Play>,
+    late: u64,
+    concealed: u64,
+    /// Interarrival jitter in frames (RFC 3550 appendix A.8), and the delay that it compares with.
+    jitter: f64,
+    last_delay: f64,
+    decoded: Box<[f32; 2 * LONGEST]>,
+    out: [Box<[f32; MAX_CYCLE]>; 2],
+}
+
+/// What is known while music plays.
+struct Play {
+    /// Timestamp of the frame that is pushed into the resampler next.
+    next: i64,
+    /// Card position at which the next cycle should begin.
+    frame: i64,
+    /// Lag to have, above the envelope, and when it was last computed.
+    target: f64,
+    reviewed: i64,
+    /// Slewing now, in frames per frame; positive makes the buffer longer.
+    slew: f64,
+    /// Frames concealed in a row.
+    missing: i64,
+    /// Gain of the concealment's fade.
+    fade: f32,
+}
+
+impl Receive {
+    /// An empty slot.
+    pub fn new() -> Self {
+        Receive {
+            joined: false,
+            fresh: 0,
+            heard: 0,
+            timestamps: Unwrap::default(),
+            sequences: Unwrap::default(),
+            tally: Tally::default(),
+            store: Store::new(),
+            drift: Drift::default(),
+            playout: Playout::new(),
+            decoder: Decoder::new(),
+            resampler: Resampler::new(),
+            strip: Strip::default(),
+            meter: Meter::default(),
+            play: None,
+            late: 0,
+            concealed: 0,
+            jitter: 0.0,
+            last_delay: 0.0,
+            decoded: Box::new([0.0; 2 * LONGEST]),
+            out: [Box::new([0.0; MAX_CYCLE]), Box::new([0.0; MAX_CYCLE])],
+        }
+    }
+
+    /// A peer takes the slot.
+    pub fn join(&mut self) {
+        self.joined = true;
+        self.tally = Tally::default();
+        (self.late, self.concealed) = (0, 0);
+        self.strip = Strip::default();
+        self.listen_afresh();
+    }
+
+    /// The peer leaves the slot; what is still in the buffer fades out.
+    pub fn leave(&mut self) {
+        self.joined = false;
+        self.strip.set_gain(-120.0);
+    }
+
+    /// Whether a peer has the slot.
+    pub fn is_joined(&self) -> bool {
+        self.joined
+    }
+
+    /// Takes in one packet, during the cycle `cycle`.
+    pub fn handle(&mut self, arrival: &Arrival, cycle: &Cycle) {
+        let Some(frames) = frames_of(arrival.payload()).filter(|_| self.joined) else { return };
+        let timestamp = self.timestamps.timestamp(arrival.timestamp);
+        if self.play.as_ref().is_some_and(|play| (timestamp - play.next).abs() > FOREIGN) {
+            self.strip.cut();
+            return self.listen_afresh();
+        }
+        if !self.tally.mark(self.sequences.sequence(arrival.sequence)) {
+            return;
+        }
+        self.heard = cycle.frame;
+        self.fresh += 1;
+        self.measure(timestamp, frames, arrival, cycle);
+        match &self.play {
+            Some(play) if timestamp < play.next => self.late += 1,
+            _ => self.store.insert(timestamp, arrival),
+        }
+    }
+
+    /// What the packet's delay says about clock and jitter.
+    fn measure(&mut self, timestamp: i64, frames: usize, arrival: &Arrival, cycle: &Cycle) {
+        let ahead = nanos_to_frames(cycle.time.nanos_since(arrival.time));
+        let delay = (cycle.frame - timestamp) as f64 - ahead;
+        if self.fresh == 1 {
+            self.last_delay = delay;
+        }
+        if self.drift.handle(delay, cycle.frame) {
+            self.playout.reset();
+        }
+        // The cycle at which it could be used: this one, or the next if it came in the last moment.
+        let usable = if ahead >= GUARD { cycle.frame } else { cycle.frame + cycle.frames as i64 };
+        self.jitter += ((delay - self.last_delay).abs() - self.jitter) / 16.0;
+        self.last_delay = delay;
+        let envelope = self.drift.expected(cycle.frame);
+        self.playout.handle(delay - envelope, (usable - timestamp) as f64 - envelope, frames as f64);
+    }
+
+    /// Makes the sound of one cycle; false if the slot is silent, then nothing was written.
+    pub fn process(&mut self, cycle: &Cycle, filter: &Filter) -> bool {
+        if !self.joined && (self.play.is_none() || self.strip.is_silent()) {
+            self.play = None;
+            return false;
+        }
+        if self.play.is_none() && self.fresh >= FIRST_PACKETS {
+            self.play = self.begin(cycle);
+        }
+        let Some(mut play) = self.play.take() else { return false };
+        if !self.follow_card(&mut play, cycle) {
+            self.listen_afresh();
+            return false;
+        }
+        let step = self.steer(&mut play, cycle);
+        while self.resampler.missing(cycle.frames, step) > 0 {
+            self.append(&mut play, cycle);
+        }
+        let [left, right] = &mut self.out;
+        let (left, right) = (&mut left[..cycle.frames], &mut right[..cycle.frames]);
+        self.resampler.pull(filter, step, [left, right]);
+        for (left, right) in left.iter_mut().zip(right.iter_mut()) {
+            let gain = self.strip.step();
+            *left *= gain;
+            *right *= gain;
+        }
+        self.meter.push(left);
+        self.meter.push(right);
+        play.frame = cycle.frame + cycle.frames as i64;
+        self.play = Some(play);
+        if cycle.frame - self.heard > GONE {
+            self.listen_afresh();
+        }
+        true
+    }
+
+    /// What the last cycle made, if `process` returned true.
+    pub fn out(&self, frames: usize) -> [&[f32]; 2] {
+        [&self.out[0][..frames], &self.out[1][..frames]]
+    }
+
+    /// The facts so far; reading resets the level.
+    pub fn read_report(&mut self) -> PeerReport {
+        let depth = self.play.as_ref().map_or(0.0, |play| {
+            let waits = self.lag(play, play.frame) - AHEAD as f64;
+            waits - self.drift.expected(play.frame) - self.playout.median()
+        });
+        PeerReport {
+            playing: self.play.is_some(),
+            received: self.tally.received,
+            lost: self.tally.lost,
+            late: self.late,
+            concealed: self.concealed,
+            highest: self.tally.highest().map_or(0, |highest| highest as u32),
+            jitter: self.jitter as u32,
+            depth_ms: (depth / 48.0) as f32,
+            drift_ppm: self.drift.ppm() as f32,
+            level_db: self.meter.read(),
+        }
+    }
+
+    /// Whatever comes next is a stream not heard before.
+    fn listen_afresh(&mut self) {
+        self.play = None;
+        self.fresh = 0;
+        self.store.clear();
+        self.drift = Drift::default();
+        self.playout.reset();
+        self.timestamps = Unwrap::default();
+        self.sequences = Unwrap::default();
+        self.tally.restart();
+    }
+
+    /// The first error is removed by a jump: music begins at the lag that the first packets ask for.
+    fn begin(&mut self, cycle: &Cycle) -> Option<Play> {
+        let first = self.store.first()?;
+        self.playout.start(cycle.frame);
+        let target = self.playout.target(cycle.frame);
+        let lag = (self.drift.expected(cycle.frame) + target).round() as i64;
+        let wanted = cycle.frame - lag;
+        // Packets lie on a grid; push from the one that holds the wanted frame, read from inside it.
+        let inside = (wanted - first).rem_euclid(FRAME as i64);
+        self.store.drop_before(wanted - inside);
+        self.decoder.reset();
+        self.resampler.reset(inside);
+        self.strip.cut();
+        Some(Play {
+            next: wanted - inside,
+            frame: cycle.frame,
+            target,
+            reviewed: cycle.frame,
+            slew: 0.0,
+            missing: 0,
+            fade: 1.0,
+        })
+    }
+
+    /// When our card lost frames (the machine overran), the peer's sound of that time is gone: skip it,
+    /// so that the lag stays. False if the card's count makes no sense any more.
+    fn follow_card(&mut self, play: &mut Play, cycle: &Cycle) -> bool {
+        let lost = cycle.frame - play.frame;
+        if lost == 0 {
+            return true;
+        }
+        self.strip.cut();
+        play.next += lost / FRAME as i64 * FRAME as i64;
+        self.store.drop_before(play.next);
+        (0..GONE).contains(&lost)
+    }
+
+    /// Frames from a moment on the peer's time line to the same on ours, at card position `frame`.
+    fn lag(&self, play: &Play, frame: i64) -> f64 {
+        let ahead = (i128::from(self.resampler.written()) << 32) - self.resampler.position();
+        (frame - play.next) as f64 + ahead as f64 / 4_294_967_296.0
+    }
+
+    /// Frames by which the buffer should be longer.
+    fn shortage(&self, play: &Play, cycle: &Cycle) -> f64 {
+        self.drift.expected(cycle.frame) + play.target - self.lag(play, cycle.frame)
+    }
+
+    /// The resampler's step for this cycle, in 2⁻³² frames: the peer's clock, less what makes the buffer
+    /// longer or shorter.
+    fn steer(&mut self, play: &mut Play, cycle: &Cycle) -> u64 {
+        if cycle.frame - play.reviewed >= REVIEW {
+            play.target = self.playout.target(cycle.frame);
+            play.reviewed = cycle.frame;
+        }
+        let shortage = self.shortage(play, cycle);
+        let wanted = if shortage > 0.0 { shortage / GROW_TIME } else { (shortage + SLACK).min(0.0) / SHRINK_TIME };
+        let change = SLEW_STEP * cycle.frames as f64;
+        play.slew += (wanted.clamp(-MAX_SLEW, MAX_SLEW) - play.slew).clamp(-change, change);
+        ((1.0 + self.drift.ppm() * 1e-6 - play.slew) * 4_294_967_296.0) as u64
+    }
+
+    /// Pushes the next piece of sound into the resampler: the packet whose turn it is, or something in
+    /// its place.
+    fn append(&mut self, play: &mut Play, cycle: &Cycle) {
+        let decoded = self.store.take(play.next, |payload| self.decoder.decode(payload, &mut *self.decoded));
+        match decoded.flatten() {
+            Some(frames) => {
+                play.missing = 0;
+                play.next += frames as i64;
+                self.push(play, frames);
+            }
+            None => self.conceal(play, cycle),
+        }
+    }
+
+    /// The packet is not there. The buffer grows here if it should: what is invented then comes in
+    /// addition to the packet, not in its place, and the packet has more time to arrive.
+    fn conceal(&mut self, play: &mut Play, cycle: &Cycle) {
+        let grow = self.shortage(play, cycle) >= FRAME as f64 / 2.0;
+        let gap = self.store.first().map_or(FRAME as i64, |first| first - play.next);
+        let frames = if grow { FRAME } else { gap.clamp(1, FRAME as i64) as usize };
+        if play.fade > 0.0 {
+            self.decoder.conceal(&mut self.decoded[..2 * FRAME]);
+        } else {
+            self.decoded[..2 * FRAME].fill(0.0);
+        }
+        self.concealed += 1;
+        play.missing += frames as i64;
+        if !grow {
+            play.next += frames as i64;
+        }
+        self.push(play, frames);
+    }
+
+    /// Pushes decoded frames, faded out when nothing has come for long and in again when it has.
+    fn push(&mut self, play: &mut Play, frames: usize) {
+        let step = if play.missing > CONCEAL { -1.0 / FADE_OUT } else { 1.0 / FADE_IN };
+        for frame in self.decoded[..2 * frames].chunks_exact(2) {
+            play.fade = (play.fade + step).clamp(0.0, 1.0);
+            self.resampler.push(frame[0] * play.fade, frame[1] * play.fade);
+        }
+    }
+}
+
+impl Default for Receive {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,176 @@
+//! Packets of one peer that wait for their turn, and the tally of those that never came.
+//!
+//! Filled by `receive` as packets arrive in any order, emptied in the order of their timestamps.
+//! Fixed size: 64 packets are 160 ms at 2.5 ms each, twice the deepest buffer.
+
+use crate::packet::{Arrival, MAX_PAYLOAD};
+
+const CELLS: usize = 64;
+
+/// How far behind the newest packet a missing one is given up, in packets.
+const WINDOW: u32 = 128;
+
+struct Cell {
+    used: bool,
+    timestamp: i64,
+    len: u16,
+    bytes: [u8; MAX_PAYLOAD],
+}
+
+/// Packets by timestamp.
+pub struct Store {
+    cells: Box<[Cell]>,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new() -> Self {
+        let cell = || Cell { used: false, timestamp: 0, len: 0, bytes: [0; MAX_PAYLOAD] };
+        Store { cells: (0..CELLS).map(|_| cell()).collect() }
+    }
+
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.cells.iter_mut().for_each(|cell| cell.used = false);
+    }
+
+    /// Keeps a packet for its turn. When all cells are taken the one whose turn is farthest off goes.
+    pub fn insert(&mut self, timestamp: i64, arrival: &Arrival) {
+        let cell = match self.cells.iter().position(|cell| !cell.used) {
+            Some(free) => &mut self.cells[free],
+            None => {
+                let last = self.cells.iter_mut().max_by_key(|cell| cell.timestamp);
+                last.expect("the store has cells")
+            }
+        };
+        cell.used = true;
+        cell.timestamp = timestamp;
+        cell.len = arrival.len;
+        cell.bytes[..arrival.payload().len()].copy_from_slice(arrival.payload());
+    }
+
+    /// Drops every packet before `timestamp`; their turn is over.
+    pub fn drop_before(&mut self, timestamp: i64) {
+        self.cells.iter_mut().filter(|cell| cell.timestamp < timestamp).for_each(|cell| cell.used = false);
+    }
+
+    /// Takes out the packet that begins at `timestamp` and hands its payload to `with`.
+    pub fn take<T>(&mut self, timestamp: i64, with: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let cell = self.cells.iter_mut().find(|cell| cell.used && cell.timestamp == timestamp)?;
+        cell.used = false;
+        Some(with(&cell.bytes[..usize::from(cell.len)]))
+    }
+
+    /// The timestamp whose turn comes first.
+    pub fn first(&self) -> Option<i64> {
+        self.cells.iter().filter(|cell| cell.used).map(|cell| cell.timestamp).min()
+    }
+}
+
+/// Which of the last 128 packets came: tells duplicates from news, and gives up on the missing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    highest: Option<i64>,
+    /// Bit n: the packet n before the highest came, or belongs to the time before the first.
+    came: u128,
+    /// Packets received, each counted once.
+    pub received: u64,
+    /// Packets given up.
+    pub lost: u64,
+}
+
+impl Tally {
+    /// Marks a packet by its unwrapped sequence number; false if it came before or is too old to tell.
+    pub fn mark(&mut self, sequence: i64) -> bool {
+        let Some(highest) = self.highest else {
+            *self = Tally { highest: Some(sequence), came: u128::MAX, received: self.received + 1, ..*self };
+            return true;
+        };
+        if sequence > highest {
+            self.slide((sequence - highest) as u64);
+            self.highest = Some(sequence);
+        }
+        let behind = (self.highest.unwrap_or(sequence) - sequence) as u64;
+        if behind >= u64::from(WINDOW) || (sequence <= highest && self.came >> behind & 1 == 1) {
+            return false;
+        }
+        self.came |= 1 << behind;
+        self.received += 1;
+        true
+    }
+
+    /// Highest sequence number so far.
+    pub fn highest(&self) -> Option<i64> {
+        self.highest
+    }
+
+    /// A new stream begins; what was counted stays.
+    pub fn restart(&mut self) {
+        *self = Tally { received: self.received, lost: self.lost, ..Tally::default() };
+    }
+
+    fn slide(&mut self, by: u64) {
+        let leaving = by.min(u64::from(WINDOW)) as u32;
+        let came = match leaving {
+            WINDOW => self.came.count_ones(),
+            _ => (self.came >> (WINDOW - leaving)).count_ones(),
+        };
+        self.lost += u64::from(leaving - came) + (by - u64::from(leaving));
+        self.came = self.came.checked_shl(leaving).unwrap_or(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::units::Time;
+
+    fn arrival(byte: u8) -> Arrival {
+        Arrival::new(0, 0, 0, Time(0), &[byte]).unwrap()
+    }
+
+    #[test]
+    fn packets_come_out_by_timestamp() {
+        let mut store = Store::new();
+        for timestamp in [240, 0, 120] {
+            store.insert(timestamp, &arrival(timestamp as u8));
+        }
+        assert_eq!(store.first(), Some(0));
+        assert_eq!(store.take(120, |bytes| bytes[0]), Some(120));
+        assert_eq!(store.take(120, |bytes| bytes[0]), None);
+        store.drop_before(240);
+        assert_eq!(store.first(), Some(240));
+    }
+
+    #[test]
+    fn a_full_store_gives_up_the_farthest() {
+        let mut store = Store::new();
+        (0..=CELLS as i64).for_each(|k| store.insert(k * 120, &arrival(1)));
+        assert_eq!(store.take((CELLS as i64 - 1) * 120, |_| ()), None);
+        assert_eq!(store.take(0, |_| ()), Some(()));
+        assert_eq!(store.take(CELLS as i64 * 120, |_| ()), Some(()));
+    }
+
+    #[test]
+    fn the_missing_are_lost_when_they_are_128_packets_old() {
+        let mut tally = Tally::default();
+        for sequence in (0..300).filter(|sequence| ![10, 11, 290].contains(sequence)) {
+            assert!(tally.mark(sequence));
+        }
+        assert_eq!((tally.received, tally.lost), (297, 2), "290 may still come");
+        assert!(tally.mark(290), "it does");
+        assert!(!tally.mark(290), "a duplicate is no news");
+        assert!(!tally.mark(11), "too old to tell");
+    }
+
+    #[test]
+    fn a_long_silence_is_counted_whole() {
+        let mut tally = Tally::default();
+        tally.mark(0);
+        tally.mark(1_000);
+        for sequence in 1_001..1_200 {
+            tally.mark(sequence);
+        }
+        assert_eq!(tally.lost, 999);
+    }
+}
