@@ -1,0 +1,391 @@
+//! Who may come: the seed's `clients.json`.
+//!
+//! ```json
+//! {
+//!   "client_keys": [{"name": "porto", "key": "key1"}, {"name": "lisboa", "key": "key3"}],
+//!   "monitor_key": {"name": "monitor", "key": "monitorkey"}
+//! }
+//! ```
+//! After it: `room`. A mistake in the file is one sentence with file, line, column and what to do.
+
+use proto::rendezvous::{WEB_CLIENT, needs_escape};
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
+
+/// Everybody who may come, checked: names and keys are unique, not empty, and none is reserved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// The clients, in the order in which lists name them.
+    pub clients: Vec<Client>,
+    /// The monitor, if there is one.
+    pub monitor: Option<Client>,
+}
+
+/// A name and the secret that goes with it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Client {
+    /// By which the others know it.
+    pub name: String,
+    /// What it registers with.
+    pub key: String,
+}
+
+/// Why there is no configuration. Each is a sentence for the person who wrote the file.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationError {
+    /// The file is not there.
+    #[error(
+        "{} does not exist: write one like {EXAMPLE}, or say where it is (matriz-rendezvous FILE, or MATRIZ_CONFIG_FILE=FILE)",
+        .0.display()
+    )]
+    Missing(PathBuf),
+    /// The file is there but cannot be read.
+    #[error("{} cannot be read ({reason}): mend that or name another file", file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// The system's words.
+        reason: io::Error,
+    },
+    /// Not JSON, or JSON of another shape.
+    #[error("{place}: {what}: write it like {EXAMPLE}")]
+    Shape {
+        /// Where.
+        place: Place,
+        /// What is wrong.
+        what: String,
+    },
+    /// A key that no configuration has.
+    #[error("{place}: the key \"{key}\" is unknown: {advice}")]
+    UnknownKey {
+        /// Where.
+        place: Place,
+        /// The key.
+        key: String,
+        /// The nearest key that there is, or which there are.
+        advice: String,
+    },
+    /// A name or key that cannot be used.
+    #[error("{place}: {what}")]
+    Unusable {
+        /// Where.
+        place: Place,
+        /// What is wrong and what to do.
+        what: String,
+    },
+}
+
+/// A place in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+}
+
+/// What a short configuration looks like, in error sentences.
+const EXAMPLE: &str = r#"{"client_keys": [{"name": "porto", "key": "key1"}], "monitor_key": {"name": "monitor", "key": "key2"}}"#;
+
+impl Configuration {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or [`Configuration::parse`] finds a mistake in it.
+    pub fn read(file: &Path) -> Result<Configuration, ConfigurationError> {
+        let bytes = fs::read(file).map_err(|reason| match reason.kind() {
+            io::ErrorKind::NotFound => ConfigurationError::Missing(file.to_owned()),
+            _ => ConfigurationError::Unreadable { file: file.to_owned(), reason },
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let before = String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned();
+            let place = place(file, &before, before.len());
+            ConfigurationError::Unusable {
+                place,
+                what: "this character is not UTF-8: save the file as UTF-8".into(),
+            }
+        })?;
+        Configuration::parse(&text, file)
+    }
+
+    /// Reads the text of `file`, which is only named in errors.
+    ///
+    /// # Errors
+    /// No JSON, JSON of another shape, an unknown key, or a name or key that is empty, reserved, used
+    /// twice or has a character that an original client could not send.
+    pub fn parse(text: &str, file: &Path) -> Result<Configuration, ConfigurationError> {
+        // Some editors begin a file with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let written: Written = serde_json::from_str(text).map_err(|error| misshapen(&error, text, file))?;
+        check(&written, text, file)?;
+        let clients = written.client_keys.iter().map(WrittenClient::client).collect();
+        Ok(Configuration { clients, monitor: written.monitor_key.as_ref().map(WrittenClient::client) })
+    }
+}
+
+/// The key is a secret, so it stays out of logs.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with \"client_keys\"")]
+struct Written<'a> {
+    #[serde(borrow)]
+    client_keys: Vec<WrittenClient<'a>>,
+    #[serde(borrow)]
+    monitor_key: Option<WrittenClient<'a>>,
+}
+
+/// Borrowed from the file's text, so that a mistake can be pointed at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with \"name\" and \"key\"")]
+struct WrittenClient<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+}
+
+impl WrittenClient<'_> {
+    fn client(&self) -> Client {
+        Client { name: self.name.clone().into_owned(), key: self.key.clone().into_owned() }
+    }
+}
+
+/// Names that the flat map of web pages uses for itself, and the web pages' own.
+const RESERVED: [&str; 3] = ["restart", "refresh", WEB_CLIENT];
+
+fn check(written: &Written, text: &str, file: &Path) -> Result<(), ConfigurationError> {
+    if written.client_keys.is_empty() {
+        let place = place(file, text, text.find("client_keys").unwrap_or(0));
+        return Err(ConfigurationError::Shape {
+            place,
+            what: "\"client_keys\" is empty, so nobody could come".into(),
+        });
+    }
+    let everybody: Vec<_> = written.client_keys.iter().chain(&written.monitor_key).collect();
+    for (index, client) in everybody.iter().enumerate() {
+        if let Some((part, what)) = unusable(client, &everybody[..index]) {
+            let place = place(file, text, offset_in(text, part));
+            return Err(ConfigurationError::Unusable { place, what });
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a client that comes after these others: which text, and a sentence. Keys are
+/// secrets, so the sentence does not show them.
+fn unusable<'a>(client: &'a WrittenClient, before: &[&WrittenClient]) -> Option<(&'a str, String)> {
+    let (name, key): (&str, &str) = (&client.name, &client.key);
+    for (kind, part) in [("name", name), ("key", key)] {
+        if part.is_empty() {
+            return Some((part, format!("a {kind} is empty: write one")));
+        }
+        if let Some(character) = needs_escape(part) {
+            let what = format!(
+                "a {kind} has the character {character:?}, which the protocol cannot carry: leave it out"
+            );
+            return Some((part, what));
+        }
+    }
+    if RESERVED.contains(&name) {
+        return Some((name, format!("the name \"{name}\" is used by the protocol itself: choose another")));
+    }
+    if before.iter().any(|other| other.name == name) {
+        return Some((name, format!("the name \"{name}\" is there twice: give each its own")));
+    }
+    let other = before.iter().find(|other| other.key == key)?;
+    Some((key, format!("\"{name}\" has the same key as \"{}\": give each its own", other.name)))
+}
+
+/// Turns serde_json's error into ours. That a key is unknown shows only in its words, which the tests hold.
+fn misshapen(error: &serde_json::Error, text: &str, file: &Path) -> ConfigurationError {
+    let message = error.to_string();
+    let what = message.split(" at line ").next().unwrap_or(&message).replace('`', "\"");
+    let unknown = what.strip_prefix("unknown field \"").and_then(|rest| rest.split('"').next());
+    let line = error.line().max(1);
+    if let Some(key) = unknown {
+        let column = column_of_key(text, line, error.column(), key);
+        let place = Place { file: file.to_owned(), line, column };
+        return ConfigurationError::UnknownKey { place, key: key.to_owned(), advice: advice(key, &what) };
+    }
+    let what = match error.classify() {
+        serde_json::error::Category::Data => what,
+        _ => format!("this is not JSON ({what})"),
+    };
+    let column = characters(text, line, error.column()).max(1);
+    ConfigurationError::Shape { place: Place { file: file.to_owned(), line, column }, what }
+}
+
+/// Where `key` begins; serde_json says where it ends.
+fn column_of_key(text: &str, line: usize, end: usize, key: &str) -> usize {
+    (characters(text, line, end) + 1).saturating_sub(key.chars().count() + 2).max(1)
+}
+
+/// How many characters the first `bytes` of a line are; serde_json counts columns in bytes.
+fn characters(text: &str, line: usize, bytes: usize) -> usize {
+    let line = text.lines().nth(line - 1).unwrap_or("");
+    line.get(..bytes).map_or(bytes, |before| before.chars().count())
+}
+
+/// "did you mean", or else which keys there are. `what` is serde's sentence, which tells the object.
+fn advice(key: &str, what: &str) -> String {
+    let known: &[&str] =
+        if what.contains("client_keys") { &["client_keys", "monitor_key"] } else { &["name", "key"] };
+    let nearest = known.iter().min_by_key(|known| distance(key, known)).expect("the list is not empty");
+    if distance(key, nearest) <= nearest.len().div_ceil(2) {
+        format!("did you mean \"{nearest}\"?")
+    } else {
+        format!("there are \"{}\" and \"{}\" here", known[0], known[1])
+    }
+}
+
+/// How many letters to insert, delete or replace to make `a` into `b` (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, letter) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for j in 0..b.len() {
+            let replaced = diagonal + usize::from(letter != b[j]);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Where in `text` the `part` begins: it was borrowed from there or, if it had escapes, is looked for.
+fn offset_in(text: &str, part: &str) -> usize {
+    let offset = (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+    if offset <= text.len() {
+        return offset;
+    }
+    serde_json::to_string(part).ok().and_then(|json| text.find(&json)).map_or(0, |at| at + 1)
+}
+
+fn place(file: &Path, text: &str, offset: usize) -> Place {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    Place {
+        file: file.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        Configuration::parse(text, Path::new("clients.json")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_seeds_file_is_read() {
+        let text = r#"{
+          "client_keys": [
+            {"name": "porto", "key": "key1"},
+            {"name": "montemor", "key": "key2"}
+          ],
+          "monitor_key": {"name": "monitor", "key": "monitorkey"}
+        }"#;
+        for text in [text.to_owned(), format!("\u{feff}{text}")] {
+            let read = Configuration::parse(&text, Path::new("clients.json")).unwrap();
+            let pairs: Vec<_> = read.clients.iter().map(|c| (c.name.as_str(), c.key.as_str())).collect();
+            assert_eq!(pairs, [("porto", "key1"), ("montemor", "key2")]);
+            assert_eq!(read.monitor.unwrap().key, "monitorkey");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_one_sentence() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Configuration::read(&folder.path().join("none.json")).unwrap_err().to_string();
+        assert!(error.contains("none.json does not exist: write one like {"), "{error}");
+        let error = Configuration::read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("cannot be read"), "{error}");
+    }
+
+    #[test]
+    fn wrong_json_is_shown_with_its_place() {
+        let text = "{\n  \"client_keys\": [\n    {\"name\": \"porto\" \"key\": \"key1\"}\n  ]\n}";
+        let found = error(text);
+        assert!(
+            found.starts_with("clients.json:3:22: this is not JSON (expected \",\" or \"}\"): write it like"),
+            "{found}"
+        );
+        assert!(error("").starts_with("clients.json:1:1: this is not JSON (EOF"), "{}", error(""));
+        let found = error("[]");
+        assert!(found.contains("expected an object with \"client_keys\""), "{found}");
+        let found = error(r#"{"client_keys": [{"name": "porto"}]}"#);
+        assert!(found.contains("missing field \"key\""), "{found}");
+        let found = error(r#"{"client_keys": [{"name": "porto", "key": 5}]}"#);
+        assert!(found.contains("invalid type: integer \"5\", expected a string"), "{found}");
+        assert!(error(r#"{"client_keys": []}"#).starts_with("clients.json:1:3: \"client_keys\" is empty"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_shown_with_its_place_and_the_nearest_one() {
+        let found = error("{\n  \"client_key\": []\n}");
+        assert_eq!(
+            found,
+            "clients.json:2:3: the key \"client_key\" is unknown: did you mean \"client_keys\"?"
+        );
+        let found = error(r#"{"client_keys": [{"nome": "porto", "key": "key1"}]}"#);
+        assert_eq!(found, "clients.json:1:19: the key \"nome\" is unknown: did you mean \"name\"?");
+        let found = error("{\"zebra\": 1}");
+        assert!(found.ends_with("there are \"client_keys\" and \"monitor_key\" here"), "{found}");
+    }
+
+    #[test]
+    fn names_and_keys_that_are_there_twice_are_shown_with_their_place() {
+        let two = |name: &str, key: &str| {
+            error(&format!(
+                "{{\"client_keys\": [\n {{\"name\": \"porto\", \"key\": \"secret\"}},\n {{\"name\": \"{name}\", \"key\": \"{key}\"}}\n]}}"
+            ))
+        };
+        assert_eq!(
+            two("porto", "key2"),
+            "clients.json:3:12: the name \"porto\" is there twice: give each its own"
+        );
+        let found = two("lisboa", "secret");
+        assert_eq!(found, "clients.json:3:29: \"lisboa\" has the same key as \"porto\": give each its own");
+        assert_eq!(two("", "key2"), "clients.json:3:12: a name is empty: write one");
+        assert!(two("refresh", "key2").contains("choose another"));
+        let found = two("lis\\\"boa", "key2");
+        assert!(found.starts_with("clients.json:3:12: a name has the character '\"'"), "{found}");
+        let monitor =
+            r#"{"client_keys": [{"name": "a", "key": "b"}], "monitor_key": {"name": "m", "key": "b"}}"#;
+        assert!(error(monitor).contains("\"m\" has the same key as \"a\""), "{}", error(monitor));
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf_8_is_shown_with_its_place() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), b"{\n  \"\xe9\"").unwrap();
+        let found = Configuration::read(file.path()).unwrap_err().to_string();
+        assert!(found.ends_with(":2:4: this character is not UTF-8: save the file as UTF-8"), "{found}");
+    }
+
+    #[test]
+    fn a_key_is_not_in_the_debug_text() {
+        let client = Client { name: "porto".into(), key: "secret".into() };
+        assert!(!format!("{client:?}").contains("secret"));
+    }
+}
