@@ -1,0 +1,70 @@
+//! One direction of a line between two boxes: how long a datagram takes, and whether it comes at all.
+//!
+//! Every link has its own random numbers, seeded from the world's seed and its two ends, so that what
+//! happens on one link does not depend on what is sent over another.
+
+use fastrand::Rng;
+use proto::units::Time;
+use std::time::Duration;
+
+/// What a line does to datagrams.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Every datagram takes at least this long.
+    pub delay: Duration,
+    /// And up to this much more, evenly distributed.
+    pub jitter: Duration,
+    /// Share of datagrams that are lost, 0 to 1.
+    pub loss: f64,
+    /// Share of datagrams that are overtaken by the next ones; all others stay in order.
+    pub reorder: f64,
+    /// Share of datagrams that come twice.
+    pub duplicate: f64,
+}
+
+impl Default for Link {
+    /// Two boxes in one building: half a millisecond, give or take a tenth.
+    fn default() -> Self {
+        Link {
+            delay: Duration::from_micros(500),
+            jitter: Duration::from_micros(100),
+            loss: 0.0,
+            reorder: 0.0,
+            duplicate: 0.0,
+        }
+    }
+}
+
+/// How much later than the others a reordered datagram comes: two packets' length.
+const OVERTAKEN: Duration = Duration::from_millis(5);
+
+/// A link at work.
+pub(crate) struct Line {
+    pub link: Link,
+    random: Rng,
+    last: Time,
+}
+
+impl Line {
+    pub fn new(link: Link, seed: u64) -> Self {
+        Line { link, random: Rng::with_seed(seed), last: Time(0) }
+    }
+
+    /// When a datagram sent `now` arrives: never, once or twice.
+    pub fn carry(&mut self, now: Time) -> Vec<Time> {
+        // Always the same count of random numbers per datagram: a change of one share moves nothing else.
+        let dice: [f64; 4] = std::array::from_fn(|_| self.random.f64());
+        let Link { delay, jitter, loss, reorder, duplicate } = self.link;
+        if dice[0] < loss {
+            return Vec::new();
+        }
+        let mut arrival = now + delay + jitter.mul_f64(dice[1]);
+        if dice[2] < reorder {
+            arrival = arrival + OVERTAKEN;
+        } else {
+            arrival = arrival.max(self.last);
+            self.last = arrival;
+        }
+        if dice[3] < duplicate { vec![arrival, arrival + Duration::from_micros(300)] } else { vec![arrival] }
+    }
+}

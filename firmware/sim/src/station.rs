@@ -1,0 +1,176 @@
+//! One box of the simulated world: a card that drifts, the engine, the session, and between them what the
+//! network thread does on a real box.
+
+use engine::packet::Arrival;
+use engine::{Cycle, Engine, Handle, Settings};
+use proto::control::Status;
+use proto::routes::{Routes, Stream};
+use proto::rtp;
+use proto::session::{Action, Identity, Session};
+use proto::units::Time;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What a box plays: the sample at a position of its card.
+pub type Input = Box<dyn FnMut(i64) -> f32>;
+
+/// What listens at a box: card position and the left channel of the mix, each cycle.
+pub type Ear = Box<dyn FnMut(i64, &[f32])>;
+
+/// A box to be put into the world.
+pub struct Spec {
+    /// Its name.
+    pub name: &'static str,
+    /// How much faster its card runs than nominal, parts per million.
+    pub ppm: f64,
+    /// Frames in a cycle.
+    pub period: usize,
+    /// How far into the world's time its first cycle begins.
+    pub phase: Duration,
+    /// Settings of its engine.
+    pub settings: Settings,
+    /// What it plays.
+    pub input: Input,
+    /// What listens to it.
+    pub ear: Ear,
+}
+
+impl Spec {
+    /// A box with an exact card, cycles of 120 frames, that plays and hears nothing.
+    pub fn new(name: &'static str) -> Self {
+        Spec {
+            name,
+            ppm: 0.0,
+            period: 120,
+            phase: Duration::ZERO,
+            settings: Settings::default(),
+            input: Box::new(|_| 0.0),
+            ear: Box::new(|_, _| ()),
+        }
+    }
+}
+
+/// A datagram on its way out.
+pub(crate) struct Out {
+    pub to: SocketAddr,
+    pub bytes: Vec<u8>,
+}
+
+pub(crate) struct Station {
+    pub spec: Spec,
+    pub session: Session,
+    pub identity: Identity,
+    engine: Engine,
+    handle: Handle,
+    routes: Routes,
+    stream: Stream,
+    epoch: Time,
+    /// Cycles done.
+    cycles: i64,
+    /// What the microphone hears, and the second input with nothing in it.
+    capture: [Vec<f32>; 2],
+    /// The instant for which the world has noted to poll the session.
+    pub noted: Option<Time>,
+    /// What it said in its log.
+    pub said: Vec<String>,
+}
+
+impl Station {
+    /// Starts a box; its RTP source is new at every start, as `incarnation` is.
+    pub fn start(spec: Spec, address: SocketAddr, incarnation: u32, now: Time) -> Self {
+        let seed = spec.name.bytes().fold(u64::from(incarnation), |seed, byte| seed.wrapping_mul(257) + u64::from(byte));
+        let mut random = fastrand::Rng::with_seed(seed);
+        let identity = Identity {
+            name: spec.name.to_owned(),
+            key: format!("key of {}", spec.name),
+            rtsp_port: 8554,
+            ssrc: random.u32(..),
+            timestamp_offset: random.u32(..),
+            media: vec![address],
+            channels: spec.settings.channels as u8,
+            frame_us: 2_500,
+        };
+        let (engine, handle) = Engine::new(spec.settings);
+        Station {
+            session: Session::new(identity.clone(), now),
+            engine,
+            handle,
+            routes: Routes::default(),
+            stream: Stream::new(&identity),
+            epoch: now + spec.phase,
+            cycles: 0,
+            capture: [vec![0.0; spec.period], vec![0.0; spec.period]],
+            noted: None,
+            said: Vec::new(),
+            identity,
+            spec,
+        }
+    }
+
+    /// When the next cycle begins, by the drifting card.
+    pub fn next_cycle(&self) -> Time {
+        let frames = (self.cycles * self.spec.period as i64) as f64;
+        Time(self.epoch.0 + (frames / (48_000.0 * (1.0 + self.spec.ppm * 1e-6)) * 1e9).round() as i64)
+    }
+
+    /// Runs one cycle; what it sends comes back.
+    pub fn cycle(&mut self, now: Time) -> Vec<Out> {
+        let frame = self.cycles * self.spec.period as i64;
+        self.cycles += 1;
+        for (at, sample) in self.capture[0].iter_mut().enumerate() {
+            *sample = (self.spec.input)(frame + at as i64);
+        }
+        let cycle = Cycle { time: now, frame, frames: self.spec.period };
+        self.engine.process(cycle, [&self.capture[0], &self.capture[1]], 0);
+        (self.spec.ear)(frame, self.engine.mix(self.spec.period)[0]);
+        while let Ok(report) = self.handle.reports.pop() {
+            self.session.handle_report(now, &report);
+        }
+        let mut out = Vec::new();
+        while let Ok(packet) = self.handle.packets.pop() {
+            let mut bytes = Vec::new();
+            self.stream.write(packet.frame, packet.payload(), &mut bytes);
+            out.extend(self.routes.listeners().map(|to| Out { to, bytes: bytes.clone() }));
+        }
+        out
+    }
+
+    /// A datagram arrives.
+    pub fn receive(&mut self, from: SocketAddr, bytes: &[u8], now: Time) {
+        if proto::rtcp::is_rtcp(bytes) {
+            return self.session.handle_datagram(now, from, bytes);
+        }
+        let Ok(packet) = rtp::Packet::parse(bytes) else { return };
+        let rtp::Header { sequence, timestamp, ssrc, .. } = packet.header;
+        let arrival = self
+            .routes
+            .slot(ssrc)
+            .and_then(|slot| Arrival::new(slot, sequence, timestamp, now, packet.payload));
+        if let Some(arrival) = arrival {
+            // A full ring is a box that does not keep up; a simulated one always does.
+            self.handle.arrivals.push(arrival).expect("every cycle empties the ring");
+        }
+    }
+
+    /// Carries out what the session wants; frames for the rendezvous and datagrams come back.
+    pub fn pump(&mut self, now: Time) -> (Vec<String>, Vec<Out>) {
+        let (mut frames, mut out) = (Vec::new(), Vec::new());
+        while let Some(action) = self.session.poll(now) {
+            self.routes.apply(&action);
+            match action {
+                Action::Rendezvous(text) => frames.push(text),
+                Action::Datagram { to, bytes } => out.push(Out { to, bytes }),
+                Action::Engine(command) => {
+                    self.handle.commands.push(command).expect("every cycle empties the ring");
+                }
+                Action::Say(sentence) => self.said.push(sentence),
+                Action::Route { .. } | Action::Unroute { .. } => {}
+            }
+        }
+        (frames, out)
+    }
+
+    pub fn status(&self, now: Time) -> Status {
+        self.session.status(now)
+    }
+}
