@@ -1,0 +1,99 @@
+//! The audio thread allocates nothing, whatever happens: peers come and go, packets are missing, late,
+//! twice or garbage, the card loses frames.
+
+use assert_no_alloc::{AllocDisabler, assert_no_alloc, violation_count};
+use engine::packet::{Arrival, Packet};
+use engine::{Cycle, Engine, Handle, Settings};
+use proto::control::Command;
+use proto::units::Time;
+
+#[global_allocator]
+static GUARD: AllocDisabler = AllocDisabler;
+
+/// Frames in a cycle, and how many cycles each part of the story lasts (0.5 s).
+const PERIOD: usize = 120;
+const PART: i64 = 200;
+
+/// Two engines, the packets of each handed to the other, with `process` under guard.
+struct Pair {
+    ends: [(Engine, Handle); 2],
+    capture: Vec<f32>,
+    cycle: i64,
+    sequence: [u16; 2],
+}
+
+impl Pair {
+    fn new(settings: Settings) -> Self {
+        let capture = (0..PERIOD).map(|n| (n as f32 * 0.13).sin() * 0.2).collect();
+        let mut ends = [Engine::new(settings), Engine::new(settings)];
+        for (_, handle) in &mut ends {
+            handle.commands.push(Command::Join { slot: 0 }).unwrap();
+        }
+        Pair { ends, capture, cycle: 0, sequence: [0; 2] }
+    }
+
+    /// Runs a part of the story; `line` says how often each packet arrives.
+    fn run(&mut self, mut line: impl FnMut(i64) -> usize) {
+        for _ in 0..PART {
+            let frame = self.cycle * PERIOD as i64;
+            let cycle = Cycle { time: Time(frame * 1_000_000 / 48), frame, frames: PERIOD };
+            for (engine, _) in &mut self.ends {
+                assert_no_alloc(|| engine.process(cycle, [&self.capture, &self.capture], 0));
+            }
+            for from in 0..2 {
+                while let Ok(packet) = self.ends[from].1.packets.pop() {
+                    self.sequence[from] = self.sequence[from].wrapping_add(1);
+                    for _ in 0..line(self.cycle) {
+                        let arrival = self.arrival(from, &packet, cycle.time);
+                        self.ends[1 - from].1.arrivals.push(arrival).unwrap();
+                    }
+                }
+                while self.ends[from].1.reports.pop().is_ok() {}
+            }
+            self.cycle += 1;
+        }
+    }
+
+    fn arrival(&self, from: usize, packet: &Packet, time: Time) -> Arrival {
+        Arrival::new(0, self.sequence[from], packet.frame as u32, time, packet.payload()).unwrap()
+    }
+
+    fn command(&mut self, command: Command) {
+        self.ends[0].1.commands.push(command).unwrap();
+    }
+}
+
+#[test]
+fn nothing_is_allocated_in_a_cycle() {
+    // The guard itself: it does see an allocation.
+    assert_no_alloc(|| drop(std::hint::black_box(vec![1_u8; 16])));
+    let before = violation_count();
+    assert!(before > 0, "the guard sees nothing (it needs debug assertions)");
+
+    for settings in [Settings::default(), Settings { channels: 2, bitrate: 160_000, gain_db: -3.0 }] {
+        let mut pair = Pair::new(settings);
+        pair.run(|_| 1);
+        let loud = |pair: &Pair| pair.ends[0].0.mix(PERIOD)[0].iter().any(|x| x.abs() > 0.01);
+        assert!(loud(&pair), "they hear each other");
+        pair.run(|cycle| if cycle % 7 == 0 { 0 } else { 2 }); // losses and duplicates
+        pair.run(|_| 0); // everything lost: conceal, fade, be gone
+        pair.run(|_| 0);
+        pair.run(|_| 0);
+        pair.run(|_| 1);
+        assert!(loud(&pair), "and hear each other again");
+        pair.cycle += 17; // the card loses frames
+        pair.run(|_| 1);
+        pair.command(Command::Gain { db: -120.0 });
+        pair.command(Command::Leave { slot: 0 });
+        pair.command(Command::Leave { slot: 200 });
+        pair.run(|_| 1);
+        assert!(!loud(&pair), "it has left");
+        pair.command(Command::Join { slot: 0 });
+        let garbage = Arrival::new(0, 9, 9, Time(0), &[0xff; 40]).unwrap();
+        pair.ends[0].1.arrivals.push(garbage).unwrap();
+        pair.ends[0].1.arrivals.push(Arrival { slot: 250, ..garbage }).unwrap();
+        pair.run(|_| 1);
+        assert!(loud(&pair), "and come back");
+    }
+    assert_eq!(violation_count(), before, "a cycle allocated");
+}

@@ -1,0 +1,281 @@
+//! The body of a box: gives the mind (session) and the sound (engine) their sockets, cards and clock.
+//!
+//! One loop owns the session. What happens anywhere comes in by queues, with the time at which it
+//! happened; what the session wants is carried out here. The body has no opinions.
+
+use crate::audio::{Card, Driver, jack, simulated};
+use crate::clock;
+use crate::config::{Config, Sound};
+use crate::net::{self, Bell, Control, Network, Parts};
+use crate::rendezvous::{self, Endpoint, Event};
+use engine::{Engine, Handle, Settings};
+use proto::control::Status;
+use proto::routes::{Routes, Stream};
+use proto::session::{Action, FromRendezvous, Identity, Session};
+use proto::units::Time;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::UdpSocket;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// How often the engine's reports are looked for; it makes ten a second.
+const REPORTS_EVERY: Duration = Duration::from_millis(50);
+
+/// How often the status is shown.
+const STATUS_EVERY: Duration = Duration::from_millis(250);
+
+/// How long to wait before looking for a JACK server again.
+const CARD_RETRY: Duration = Duration::from_secs(1);
+
+/// How long a goodbye to the rendezvous may take.
+const GOODBYE: Duration = Duration::from_millis(700);
+
+/// Plays until told to end (SIGINT, SIGTERM). `show` is handed the status four times a second.
+///
+/// # Errors
+/// Something is missing that waiting does not mend: a file, a port. One sentence says what to do.
+pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Result<()> {
+    let endpoint = Endpoint::of(config)?;
+    let mut stop = Stop::new()?;
+    let (socket, media) = net::bind(config)?;
+    let mut told = String::new();
+    loop {
+        let Some(found) = find_card(config, &mut stop, &mut told).await else { return Ok(()) };
+        let identity = identity(config, &media);
+        let mut body = Body::start(config, found, identity, socket.try_clone()?, endpoint.clone())?;
+        let end = body.play(&mut stop, &mut show).await;
+        body.leave(&mut show).await;
+        match end {
+            End::Stopped => return Ok(()),
+            End::CardGone(sentence) => say_once(&mut told, sentence),
+        }
+    }
+}
+
+/// A card that can be started.
+enum Found {
+    Jack(jack::Waiting),
+    Simulated,
+}
+
+/// Waits for the card as long as it takes; `None` when told to end meanwhile.
+async fn find_card(config: &Config, stop: &mut Stop, told: &mut String) -> Option<Found> {
+    if config.sound == Sound::Simulated {
+        return Some(Found::Simulated);
+    }
+    loop {
+        match jack::find(config) {
+            Ok(waiting) => {
+                told.clear();
+                return Some(Found::Jack(waiting));
+            }
+            Err(sentence) => say_once(told, sentence.to_string()),
+        }
+        tokio::select! {
+            () = stop.wait() => return None,
+            () = tokio::time::sleep(CARD_RETRY) => {}
+        }
+    }
+}
+
+fn say_once(told: &mut String, sentence: String) {
+    if *told != sentence {
+        tracing::warn!("{sentence}");
+        *told = sentence;
+    }
+}
+
+/// Who this box is until it is started again. What must not be guessed is random (RFC 3550 section 8).
+fn identity(config: &Config, media: &[std::net::SocketAddr]) -> Identity {
+    let random = || RandomState::new().build_hasher().finish() as u32;
+    Identity {
+        name: config.name.clone(),
+        key: config.key.clone(),
+        rtsp_port: config.port,
+        ssrc: random(),
+        timestamp_offset: random(),
+        media: media.to_vec(),
+        channels: config.channels,
+        frame_us: 2_500,
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    // Mono is transparent for most instruments at 96 kbit/s, stereo at 160 (Opus at 2.5 ms frames).
+    let kbits = config.bitrate.unwrap_or(if config.channels == 1 { 96 } else { 160 });
+    Settings {
+        channels: usize::from(config.channels),
+        bitrate: i32::from(kbits) * 1_000,
+        gain_db: config.gain_db,
+    }
+}
+
+/// How playing ended.
+enum End {
+    Stopped,
+    CardGone(String),
+}
+
+/// A box that plays.
+struct Body {
+    session: Session,
+    card: Card,
+    handle: ControlHandle,
+    socket: UdpSocket,
+    routes: Arc<Mutex<Routes>>,
+    to_rendezvous: mpsc::Sender<String>,
+    from_rendezvous: mpsc::Receiver<Event>,
+    rendezvous: JoinHandle<()>,
+    control: mpsc::Receiver<Control>,
+    _network: Network,
+}
+
+/// What is left of the engine's handle when the network thread has its part.
+struct ControlHandle {
+    commands: rtrb::Producer<proto::control::Command>,
+    reports: rtrb::Consumer<proto::control::Report>,
+}
+
+impl Body {
+    fn start(
+        config: &Config,
+        found: Found,
+        identity: Identity,
+        socket: UdpSocket,
+        endpoint: Endpoint,
+    ) -> anyhow::Result<Body> {
+        let bell = Bell::new()?;
+        let (engine, handle) = Engine::new(settings(config));
+        let Handle { commands, arrivals, packets, reports } = handle;
+        let driver = Driver::new(engine, bell.clone());
+        let routes = Arc::new(Mutex::new(Routes::default()));
+        let (control_in, control) = mpsc::channel(256);
+        let network = Network::start(Parts {
+            socket: socket.try_clone()?,
+            bell,
+            arrivals,
+            packets,
+            routes: Arc::clone(&routes),
+            stream: Stream::new(&identity),
+            control: control_in,
+        })?;
+        let card = match found {
+            Found::Jack(waiting) => Card::Jack(jack::Card::start(config, waiting, driver)?),
+            Found::Simulated => Card::Simulated(simulated::Card::start(config, driver)?),
+        };
+        let (to_rendezvous, outgoing) = mpsc::channel(64);
+        let (events, from_rendezvous) = mpsc::channel(64);
+        let hello = Session::hello(&identity);
+        let rendezvous = tokio::spawn(rendezvous::run(endpoint, hello, outgoing, events));
+        Ok(Body {
+            session: Session::new(identity, clock::now()),
+            card,
+            handle: ControlHandle { commands, reports },
+            socket,
+            routes,
+            to_rendezvous,
+            from_rendezvous,
+            rendezvous,
+            control,
+            _network: network,
+        })
+    }
+
+    async fn play(&mut self, stop: &mut Stop, show: &mut impl FnMut(&Status)) -> End {
+        let mut reports = tokio::time::interval(REPORTS_EVERY);
+        let mut status = tokio::time::interval(STATUS_EVERY);
+        loop {
+            self.pump();
+            let deadline = self.until_deadline();
+            tokio::select! {
+                () = stop.wait() => return End::Stopped,
+                Some(event) = self.from_rendezvous.recv() => self.hear_rendezvous(event),
+                Some(Control { from, time, bytes }) = self.control.recv() => {
+                    self.session.handle_datagram(time, from, &bytes);
+                }
+                _ = reports.tick() => {
+                    while let Ok(report) = self.handle.reports.pop() {
+                        self.session.handle_report(clock::now(), &report);
+                    }
+                    if let Some(sentence) = self.card.gone() {
+                        return End::CardGone(sentence);
+                    }
+                }
+                _ = status.tick() => show(&self.session.status(clock::now())),
+                () = tokio::time::sleep(deadline) => {}
+            }
+        }
+    }
+
+    fn hear_rendezvous(&mut self, event: Event) {
+        let event = match event {
+            Event::Connected => FromRendezvous::Connected,
+            Event::Message(text) => FromRendezvous::Message(text),
+            Event::Refused(why) | Event::Disconnected(why) => {
+                tracing::warn!("{why}");
+                FromRendezvous::Away(why)
+            }
+        };
+        self.session.handle_rendezvous(clock::now(), event);
+    }
+
+    fn until_deadline(&self) -> Duration {
+        let deadline = self.session.deadline();
+        deadline.map_or(REPORTS_EVERY, |deadline: Time| deadline.since(clock::now()))
+    }
+
+    /// Carries out what the session wants.
+    fn pump(&mut self) {
+        while let Some(action) = self.session.poll(clock::now()) {
+            self.routes.lock().unwrap_or_else(PoisonError::into_inner).apply(&action);
+            match action {
+                // Full or closed: the rendezvous is away, and will be told anew when it is back.
+                Action::Rendezvous(text) => drop(self.to_rendezvous.try_send(text)),
+                // A report that is lost is followed by the next one.
+                Action::Datagram { to, bytes } => drop(self.socket.send_to(&bytes, to)),
+                Action::Engine(command) => {
+                    if self.handle.commands.push(command).is_err() {
+                        tracing::warn!("the sound card stands still, so {command:?} was not carried out");
+                    }
+                }
+                Action::Route { slot, name, .. } => self.card.name_slot(slot, Some(&name)),
+                Action::Unroute { slot } => self.card.name_slot(slot, None),
+                Action::Say(sentence) => tracing::info!("{sentence}"),
+            }
+        }
+    }
+
+    /// Says goodbye to everybody and lets go of the card.
+    async fn leave(mut self, show: &mut impl FnMut(&Status)) {
+        show(&self.session.status(clock::now()));
+        self.session.leave();
+        self.pump();
+        let Body { to_rendezvous, rendezvous, card, .. } = self;
+        drop(card);
+        drop(to_rendezvous);
+        // It has sent the goodbye, or cannot: nobody depends on it.
+        let _ = tokio::time::timeout(GOODBYE, rendezvous).await;
+    }
+}
+
+/// The signals that end a box.
+pub struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    pub fn new() -> std::io::Result<Stop> {
+        Ok(Stop { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    pub async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

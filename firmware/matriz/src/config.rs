@@ -1,0 +1,314 @@
+//! The box's configuration: one file that a musician writes, read once at the start.
+//!
+//! The keys are those of the original's `client.json` and a few more; a file ending in `.toml` says the
+//! same in TOML. [`text`] turns either into values that know their line, [`keys`] judges them, and what
+//! is left here is the answer: a [`Config`] that cannot be wrong. A mistake refuses to start and names
+//! file, line, key and what would be right.
+
+mod keys;
+mod text;
+
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use text::{Fault, Format};
+
+/// The files that are looked for when none is named, in this order.
+const DEFAULT_FILES: [&str; 2] = ["client.json", "matriz.toml"];
+
+/// The least that a configuration must say, shown to those who have none yet.
+const MINIMAL: &str = r#"{"name": "porto", "key": "key1", "url": "ws://localhost:5000/config"}"#;
+
+/// What one box is told by its configuration file. Paths are already relative to the file's folder.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The secret that the rendezvous knows this box by; not to be logged.
+    pub key: String,
+    /// What the others call this box: 1 to 32 letters, digits, spaces or `-_.`.
+    pub name: String,
+    /// The rendezvous, `ws://` or `wss://`.
+    pub url: String,
+    /// The network card whose address is offered and bound, for example `eth0`; any if absent.
+    pub interface: Option<String>,
+    /// TCP port of the RTSP server.
+    #[serde(default = "default_port")]
+    pub port: u16,
+    /// PEM file with the private key of `client_crt`, for `wss://`.
+    pub client_pem: Option<PathBuf>,
+    /// PEM file with this box's certificate, for `wss://`.
+    pub client_crt: Option<PathBuf>,
+    /// PEM file with the authority that signed the rendezvous's certificate; the system's if absent.
+    pub ca_crt: Option<PathBuf>,
+    /// Whether to write this box's own signal to a file.
+    #[serde(default)]
+    pub record: bool,
+    /// Whether to receive from one sender without a rendezvous.
+    #[serde(default)]
+    pub receive: bool,
+    /// The address of that sender.
+    pub receive_from_ip: Option<IpAddr>,
+    /// The RTSP port of that sender.
+    pub receive_from_port: Option<u16>,
+    /// UDP port of all media; 0 lets the system choose one.
+    #[serde(default = "default_media_port")]
+    pub media_port: u16,
+    /// Which sound backend plays.
+    #[serde(default)]
+    pub sound: Sound,
+    /// How many channels are sent: 1 (both inputs mixed) or 2.
+    #[serde(default = "default_channels")]
+    pub channels: u8,
+    /// Bit rate of Opus in kbit/s, 16 to 256; the engine's choice if absent.
+    pub bitrate: Option<u16>,
+    /// Gain of what is sent, in decibels, −60 to 20.
+    #[serde(default)]
+    pub gain_db: f32,
+    /// Settings of the JACK backend.
+    #[serde(default)]
+    pub jack: Jack,
+    /// Settings of the simulated card.
+    #[serde(default)]
+    pub simulated: Simulated,
+
+    /// The file that all this comes from, as it was named.
+    #[serde(skip)]
+    pub file: PathBuf,
+    /// The line of each key that the file has, by its path (`port`, `jack.server`).
+    #[serde(skip)]
+    lines: BTreeMap<String, usize>,
+}
+
+/// The sound backends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sound {
+    /// A JACK server with a real card.
+    #[default]
+    Jack,
+    /// A card in the process, with a clock error of its own.
+    Simulated,
+}
+
+/// Settings of the JACK backend, table `[jack]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Jack {
+    /// Name of the JACK server; the default server if absent.
+    pub server: Option<String>,
+    /// Name of the client in JACK; the box's name if absent.
+    pub client_name: Option<String>,
+    /// Whether to connect to the card's ports at the start.
+    pub connect: bool,
+}
+
+impl Default for Jack {
+    fn default() -> Self {
+        Jack { server: None, client_name: None, connect: true }
+    }
+}
+
+/// Settings of the simulated card, table `[simulated]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Simulated {
+    /// Clock error of the card in parts per million, −300 to 300; positive is fast.
+    pub ppm: f64,
+    /// Frames per cycle, 16 to 2048.
+    pub period: u32,
+    /// What comes in.
+    pub input: Input,
+    /// WAV file to write what is heard to.
+    pub output: Option<PathBuf>,
+    /// Offset of the card's first cycle in microseconds.
+    pub phase_us: u32,
+}
+
+impl Default for Simulated {
+    fn default() -> Self {
+        Simulated { ppm: 0.0, period: 120, input: Input::Silence, output: None, phase_us: 0 }
+    }
+}
+
+/// What comes into the simulated card: `"silence"`, `"tone:440"`, or the path of a WAV file.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Input {
+    /// Nothing but zeros.
+    Silence,
+    /// A sine of this many hertz, 20 to 20000.
+    Tone(f64),
+    /// A WAV file.
+    Wav(PathBuf),
+}
+
+impl TryFrom<String> for Input {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.strip_prefix("tone:") {
+            _ if text == "silence" => Ok(Input::Silence),
+            None => Ok(Input::Wav(PathBuf::from(text))),
+            Some(hertz) => match hertz.trim().parse() {
+                Ok(hertz) if (20.0..=20_000.0).contains(&hertz) => Ok(Input::Tone(hertz)),
+                _ => Err("a tone is from tone:20 to tone:20000 (hertz)".to_owned()),
+            },
+        }
+    }
+}
+
+/// Why there is no configuration; each displays as one sentence for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No file was named and none of the usual ones is there.
+    #[error(
+        "no configuration: neither {} nor {} is in {folder}; write a client.json such as {MINIMAL}, or \
+         name a file: matriz FILE", DEFAULT_FILES[0], DEFAULT_FILES[1]
+    )]
+    NotFound {
+        /// The folder that was searched, in words.
+        folder: String,
+    },
+    /// The file is there or was named, but cannot be read.
+    #[error("{} cannot be read: {why}", .file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// The reason, in words.
+        why: String,
+    },
+    /// The file says something that cannot be.
+    #[error("{place}: {what}")]
+    Wrong {
+        /// File, line and column as far as known.
+        place: String,
+        /// What is wrong and what would be right.
+        what: String,
+    },
+}
+
+impl Config {
+    /// Reads the file that was named on the command line, else `client.json`, else `matriz.toml` in the
+    /// working directory.
+    ///
+    /// # Errors
+    /// As [`Config::read`], and [`ConfigError::NotFound`] if there is nothing to read.
+    pub fn find(argument: Option<&Path>) -> Result<Config, ConfigError> {
+        match argument {
+            Some(file) => Config::read(file),
+            None => Config::find_in(Path::new("")),
+        }
+    }
+
+    /// Reads the first of the usual files in `folder`.
+    fn find_in(folder: &Path) -> Result<Config, ConfigError> {
+        let files = DEFAULT_FILES.map(|name| folder.join(name));
+        match files.iter().find(|file| file.exists()) {
+            Some(file) => Config::read(file),
+            None if folder.as_os_str().is_empty() => {
+                Err(ConfigError::NotFound { folder: "this folder".to_owned() })
+            }
+            None => Err(ConfigError::NotFound { folder: folder.display().to_string() }),
+        }
+    }
+
+    /// Reads `path`: TOML if its name ends in `.toml`, else JSON.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no such text, has an unknown key, lacks a required one, or has a value
+    /// that cannot be. The first mistake in the file is told, with its line.
+    pub fn read(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+        let text = String::from_utf8(text).map_err(|_| ConfigError::Unreadable {
+            file: path.to_owned(),
+            why: "it is not UTF-8 text; save it as plain text in UTF-8".to_owned(),
+        })?;
+        Config::parse(&text, path)
+    }
+
+    /// Makes a configuration of `text`, the contents of `path`.
+    fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+        let toml = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("toml"));
+        let format = if toml { Format::Toml } else { Format::Json };
+        let wrong = |fault: Fault| fault.in_file(path);
+        let mut text = text::parse(text, format).map_err(wrong)?;
+        keys::check(&mut text, format).map_err(wrong)?;
+        // `keys` has judged every value; should it and this struct ever disagree, serde's words must do.
+        let mut config: Config = serde_json::from_value(Value::Object(text.root))
+            .map_err(|error| wrong(Fault { line: None, column: None, what: error.to_string() }))?;
+        config.file = path.to_owned();
+        config.lines = text.lines;
+        config.resolve();
+        Ok(config)
+    }
+
+    /// Makes paths relative to the configuration file's folder.
+    fn resolve(&mut self) {
+        let folder = self.file.parent().unwrap_or(Path::new("")).to_owned();
+        let input = match &mut self.simulated.input {
+            Input::Wav(path) => Some(path),
+            Input::Silence | Input::Tone(_) => None,
+        };
+        let files =
+            [&mut self.client_pem, &mut self.client_crt, &mut self.ca_crt, &mut self.simulated.output];
+        for path in files.into_iter().flatten().chain(input) {
+            *path = folder.join(&path);
+        }
+    }
+
+    /// The name that the box goes by in JACK.
+    pub fn jack_name(&self) -> &str {
+        self.jack.client_name.as_deref().unwrap_or(&self.name)
+    }
+
+    /// A mistake that shows only later, such as a taken port or a file that `key` names and that is not
+    /// there: says the configuration's file and the key's line before `what`.
+    pub fn wrong(&self, key: &str, what: impl Into<String>) -> ConfigError {
+        let line = self.lines.get(key).copied();
+        Fault { line, column: None, what: what.into() }.in_file(&self.file)
+    }
+
+    /// What the file asks for that this box does not do yet: one sentence each, for a warning.
+    pub fn not_yet(&self) -> Vec<String> {
+        let asked = [
+            ("record", self.record, "this box does not record its own sound"),
+            ("receive", self.receive, "this box plays only with those it meets at the rendezvous"),
+            ("receive_from_ip", self.receive_from_ip.is_some(), "there is no direct receiver"),
+            ("receive_from_port", self.receive_from_port.is_some(), "there is no direct receiver"),
+        ];
+        asked
+            .into_iter()
+            .filter(|(_, asked, _)| *asked)
+            .map(|(key, _, but)| self.wrong(key, format!("\"{key}\" has no effect yet: {but}")).to_string())
+            .collect()
+    }
+}
+
+/// Says in words why `path` cannot be read.
+fn unreadable(path: &Path, error: &std::io::Error) -> ConfigError {
+    use std::io::ErrorKind;
+    let why = match error.kind() {
+        ErrorKind::NotFound => format!("there is no such file; the least it must say is {MINIMAL}"),
+        ErrorKind::IsADirectory => "it is a folder; name the file in it".to_owned(),
+        ErrorKind::PermissionDenied => "it belongs to somebody else; allow reading it".to_owned(),
+        _ => error.to_string(),
+    };
+    ConfigError::Unreadable { file: path.to_owned(), why }
+}
+
+fn default_port() -> u16 {
+    8554 // as in the original's client.json
+}
+
+fn default_media_port() -> u16 {
+    8600 // the first of the UDP ports that the original asks musicians to open
+}
+
+fn default_channels() -> u8 {
+    1
+}
+
+#[cfg(test)]
+mod tests;

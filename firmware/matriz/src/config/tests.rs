@@ -1,0 +1,334 @@
+//! What a musician may write, and what is answered to what cannot be.
+
+use super::*;
+
+/// The seed's own example.
+const SEED: &str = r#"{
+    "key": "key1",
+    "name": "porto",
+    "url": "ws://localhost:5000/config",
+    "interface": "eth0",
+    "port": 8554,
+    "client_pem": "fake_client.pem",
+    "client_crt": "fake_client.crt",
+    "ca_crt": "fake_ca.crt"
+}"#;
+
+const LEAST_TOML: &str = "name = \"porto\"\nkey = \"key1\"\nurl = \"ws://localhost:5000/config\"\n";
+
+fn json(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("client.json")).map_err(|error| error.to_string())
+}
+
+fn toml(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("matriz.toml")).map_err(|error| error.to_string())
+}
+
+fn refused(answer: Result<Config, String>) -> String {
+    answer.expect_err("this must be refused")
+}
+
+/// The seed's example with one more line, which is line 10.
+fn seed_and(line: &str) -> Result<Config, String> {
+    json(&SEED.replace("\"fake_ca.crt\"\n", &format!("\"fake_ca.crt\",\n{line}\n")))
+}
+
+#[test]
+fn the_seeds_example_is_read_as_it_is() {
+    let config = json(SEED).unwrap();
+    assert_eq!((config.key.as_str(), config.name.as_str()), ("key1", "porto"));
+    assert_eq!(config.url, "ws://localhost:5000/config");
+    assert_eq!(config.interface.as_deref(), Some("eth0"));
+    assert_eq!(config.client_crt, Some(PathBuf::from("fake_client.crt")));
+    assert_eq!(config.not_yet(), Vec::<String>::new());
+}
+
+#[test]
+fn three_keys_are_enough_in_both_formats() {
+    for config in [json(MINIMAL).unwrap(), toml(LEAST_TOML).unwrap()] {
+        assert_eq!((config.port, config.media_port, config.channels), (8554, 8600, 1));
+        assert_eq!((config.sound, config.gain_db, config.bitrate), (Sound::Jack, 0.0, None));
+        assert_eq!((config.jack.connect, config.jack_name()), (true, "porto"));
+        assert_eq!(config.simulated, Simulated::default());
+        assert_eq!((config.simulated.period, config.interface), (120, None));
+    }
+}
+
+#[test]
+fn every_key_is_read_the_same_from_both_formats() {
+    let in_json = r#"{"key": "k", "name": "Évora 2", "url": "wss://a.b/config", "interface": "eth0",
+        "port": 1, "client_pem": "p", "client_crt": "c", "ca_crt": "/a", "record": true, "receive": true,
+        "receive_from_ip": "10.0.0.7", "receive_from_port": 2, "media_port": 0, "sound": "simulated",
+        "channels": 2, "bitrate": 96, "gain_db": -3,
+        "jack": {"server": "s", "client_name": "n", "connect": false},
+        "simulated": {"ppm": 40, "period": 64, "input": "in.wav", "output": "out.wav", "phase_us": 7}}"#;
+    let in_toml = r#"
+        key = "k"
+        name = "Évora 2"
+        url = "wss://a.b/config"
+        interface = "eth0"
+        port = 1
+        client_pem = "p"
+        client_crt = "c"
+        ca_crt = "/a"
+        record = true
+        receive = true
+        receive_from_ip = "10.0.0.7"
+        receive_from_port = 2
+        media_port = 0
+        sound = "simulated"
+        channels = 2
+        bitrate = 96
+        gain_db = -3
+        jack = { server = "s", client_name = "n", connect = false }
+        [simulated]
+        ppm = 40
+        period = 0x40
+        input = "in.wav"
+        output = "out.wav"
+        phase_us = 7"#;
+    let one = Config::parse(in_json, Path::new("set/client.json")).unwrap();
+    let other = Config::parse(in_toml, Path::new("set/matriz.TOML")).unwrap();
+    for config in [&one, &other] {
+        assert_eq!(config.client_pem, Some(PathBuf::from("set/p")), "relative to the file's folder");
+        assert_eq!(config.ca_crt, Some(PathBuf::from("/a")), "an absolute path stays");
+        assert_eq!(config.simulated.input, Input::Wav(PathBuf::from("set/in.wav")));
+        assert_eq!(config.simulated.output, Some(PathBuf::from("set/out.wav")));
+        assert_eq!((config.simulated.ppm, config.simulated.period, config.simulated.phase_us), (40.0, 64, 7));
+        assert_eq!((config.receive_from_ip, config.receive_from_port), ("10.0.0.7".parse().ok(), Some(2)));
+        assert_eq!((config.bitrate, config.gain_db, config.media_port), (Some(96), -3.0, 0));
+        assert_eq!((config.jack.server.as_deref(), config.jack_name()), (Some("s"), "n"));
+        assert_eq!(config.not_yet().len(), 4);
+    }
+    let strip = |config: &Config| Config { file: PathBuf::new(), lines: BTreeMap::new(), ..config.clone() };
+    assert_eq!(format!("{:?}", strip(&one)), format!("{:?}", strip(&other)));
+}
+
+#[test]
+fn what_is_null_or_empty_counts_as_not_said() {
+    let config = seed_and(r#""receive_from_ip": "", "bitrate": null, "simulated": {"output": ""}"#).unwrap();
+    assert_eq!((config.receive_from_ip, config.bitrate, config.simulated.output), (None, None, None));
+    assert!(refused(json(r#"{"name": null, "key": "a", "url": "ws://a"}"#)).contains("\"name\" is missing"));
+}
+
+#[test]
+fn input_is_silence_a_tone_or_a_file() {
+    let input = |word: &str| Input::try_from(word.to_owned());
+    assert_eq!(input("silence"), Ok(Input::Silence));
+    assert_eq!(input("tone:440"), Ok(Input::Tone(440.0)));
+    assert_eq!(input("tone.wav"), Ok(Input::Wav(PathBuf::from("tone.wav"))));
+    for bad in ["tone:", "tone:a", "tone:0", "tone:nan", "tone:20001"] {
+        assert!(input(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn what_has_no_effect_yet_is_said_with_its_line() {
+    let config = seed_and("\"record\": true").unwrap();
+    let said = config.not_yet();
+    assert_eq!(said.len(), 1);
+    assert!(said[0].starts_with("client.json, line 10: \"record\" has no effect yet: "), "{said:?}");
+}
+
+#[test]
+fn a_later_mistake_can_name_the_line_of_its_key() {
+    let config = json(SEED).unwrap();
+    assert_eq!(
+        config.wrong("port", "port 8554 is taken").to_string(),
+        "client.json, line 6: port 8554 is taken"
+    );
+    assert_eq!(
+        config.wrong("media_port", "taken").to_string(),
+        "client.json: taken",
+        "a default has no line"
+    );
+    let config = toml(&format!("{LEAST_TOML}\n[jack]\nserver = \"x\"")).unwrap();
+    assert_eq!(config.wrong("jack.server", "none").to_string(), "matriz.toml, line 6: none");
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_the_one_that_was_meant() {
+    assert_eq!(
+        refused(json(&SEED.replace("\"name\"", "\"nmae\""))),
+        "client.json, line 3: there is no key \"nmae\"; did you mean \"name\"?"
+    );
+    assert_eq!(
+        refused(seed_and("\"media-port\": 1")),
+        "client.json, line 10: there is no key \"media-port\"; did you mean \"media_port\"?"
+    );
+    let far = refused(seed_and("\"volume_of_all\": 1"));
+    assert!(far.contains("there is no key \"volume_of_all\"; there are key, name, url, "), "{far}");
+    assert_eq!(
+        refused(toml(&format!("{LEAST_TOML}[simulated]\nperoid = 64"))),
+        "matriz.toml, line 5: there is no key \"peroid\" in [simulated]; did you mean \"period\"?"
+    );
+}
+
+#[test]
+fn a_key_in_the_wrong_table_is_sent_home() {
+    assert_eq!(
+        refused(toml(&format!("{LEAST_TOML}[jack]\nport = 1"))),
+        "matriz.toml, line 5: there is no key \"port\" in [jack]; \"port\" belongs above the first [table]"
+    );
+    assert_eq!(
+        refused(seed_and("\"ppm\": 1")),
+        "client.json, line 10: there is no key \"ppm\"; \"ppm\" belongs in \"simulated\""
+    );
+}
+
+#[test]
+fn a_value_that_cannot_be_is_answered_with_what_can() {
+    let cases = [
+        ("\"media_port\": \"abc\"", "\"media_port\" must be a number from 0 to 65535, but it is \"abc\""),
+        ("\"media_port\": 70000", "\"media_port\" must be a number from 0 to 65535, but it is 70000"),
+        ("\"media_port\": 80.5", "\"media_port\" must be a whole number from 0 to 65535, but it is 80.5"),
+        ("\"sound\": \"alsa\"", "\"sound\" must be \"jack\" or \"simulated\", but it is \"alsa\""),
+        ("\"channels\": 3", "\"channels\" must be a number from 1 to 2, but it is 3"),
+        ("\"bitrate\": 8", "\"bitrate\" must be a number from 16 to 256, but it is 8"),
+        ("\"gain_db\": 20.5", "\"gain_db\" must be a number from -60 to 20, but it is 20.5"),
+        ("\"record\": \"yes\"", "\"record\" must be true or false, without quotes, but it is \"yes\""),
+        ("\"receive_from_ip\": \"x\"", "must be an address such as \"192.168.1.20\", but it is \"x\""),
+        ("\"jack\": 1", "\"jack\" must be a table with keys of its own, but it is 1"),
+        ("\"simulated\": {\"ppm\": 301}", "\"ppm\" must be a number from -300 to 300, but it is 301"),
+        ("\"simulated\": {\"period\": 15}", "\"period\" must be a number from 16 to 2048, but it is 15"),
+        ("\"simulated\": {\"input\": \"tone:a\"}", "or the path of a WAV file, but it is \"tone:a\""),
+    ];
+    for (line, answer) in cases {
+        let told = refused(seed_and(line));
+        assert!(told.starts_with("client.json, line 10: ") && told.ends_with(answer), "{line}: {told}");
+    }
+    assert_eq!(
+        refused(json(&SEED.replace("8554", "\"abc\""))),
+        "client.json, line 6: \"port\" must be a number from 1 to 65535, but it is \"abc\""
+    );
+    assert!(refused(json(&SEED.replace("8554", "0"))).contains("line 6: \"port\" must be"));
+    let told = refused(toml(&format!("{LEAST_TOML}gain_db = inf")));
+    assert_eq!(told, "matriz.toml, line 4: \"gain_db\" must be a number from -60 to 20, but it is \"inf\"");
+}
+
+#[test]
+fn names_keys_and_addresses_are_those_that_the_wire_can_carry() {
+    let long = "x".repeat(33);
+    for bad in ["", " ", "a ", "a/b", "a\\\"b", "a\\\\b", "webclient", "a\\nb", &long] {
+        let told = refused(json(&SEED.replace("\"porto\"", &format!("\"{bad}\""))));
+        assert!(told.contains("line 3: \"name\" must be 1 to 32 letters, digits"), "{bad}: {told}");
+    }
+    for bad in ["\"\"", "\"top\\\\secret\"", "\"top\\\"secret\"", "1234"] {
+        let told = refused(json(&SEED.replace("\"key1\"", bad)));
+        assert!(told.contains("line 2: \"key\" must be a text in quotes"), "{bad}: {told}");
+        assert!(!told.contains("secret") && !told.contains("1234"), "a secret is not shown: {told}");
+    }
+    for bad in ["http://localhost:5000/config", "localhost:5000", "localhost", "ws://", "ws:///config", ""] {
+        let told = refused(json(&SEED.replace("ws://localhost:5000/config", bad)));
+        assert!(told.contains("line 4: \"url\" must be an address"), "{bad}: {told}");
+        assert!(told.contains("such as \"ws://localhost:5000/config\", but it is \""), "{bad}: {told}");
+    }
+}
+
+#[test]
+fn a_missing_key_is_named_with_a_line_to_add() {
+    assert_eq!(
+        refused(json("{}")),
+        "client.json: the key \"name\" is missing; add a line such as \"name\": \"porto\","
+    );
+    assert_eq!(
+        refused(toml("name = \"a\"\nkey = \"b\"")),
+        "matriz.toml: the key \"url\" is missing; add a line such as url = \"ws://localhost:5000/config\""
+    );
+}
+
+#[test]
+fn json_that_is_none_is_told_in_plain_words() {
+    let cases = [
+        ("", "line 1: this is not JSON: the file is empty"),
+        ("{\n\"name\": \"a\"\n\"key\"", "line 3, column 1: this is not JSON: a comma or } is missing"),
+        (
+            "{\n\"name\": \"a\",\n}",
+            "line 3, column 1: this is not JSON: there is a comma after the last value",
+        ),
+        ("{\n\"name\" \"a\"", "line 2, column 8: this is not JSON: a colon is missing"),
+        ("{\nname: 1}", "line 2, column 1: this is not JSON: a key must be in quotes"),
+        ("{\"name\": \"a\n\"}", "line 1: this is not JSON: the closing quote of a text is missing"),
+        ("{\"name\": porto}", "line 1, column 10: this is not JSON: a value must be a text in quotes"),
+        ("{\"name\": \u{201c}a\u{201d}}", "this is not JSON: the quotes must be straight ones"),
+        ("{\"a\": \"C:\\music\"}", "this is not JSON: a backslash in a text must be written twice"),
+        ("{\"name\": \"a\"", "this is not JSON: it ends too early; is the last } missing?"),
+        ("{} }", "this is not JSON: there is something after the last }"),
+        ("name = \"a\"", "this is not JSON: it must begin with {; if it is TOML, give the file"),
+        ("[]", "line 1: this must be keys and values in braces"),
+    ];
+    for (text, answer) in cases {
+        let told = refused(json(text));
+        assert!(told.starts_with("client.json, ") && told.contains(answer), "{text}: {told}");
+    }
+}
+
+#[test]
+fn toml_that_is_none_is_told_in_plain_words() {
+    let cases = [
+        ("name = porto", "matriz.toml, line 1, column 8: this is not TOML: a line must read key = value"),
+        ("\nname : \"a\"", "matriz.toml, line 2, column "),
+        ("{\"name\": \"a\"}", "this is not TOML: it is JSON; give the file a name that ends in .json"),
+        ("name = \"a", "this is not TOML: a line must read key = value"),
+        ("name = \u{201c}a\u{201d}", "this is not TOML: the quotes must be straight ones"),
+        ("a = \"C:\\music\"", "this is not TOML: a backslash in a text must be written twice"),
+        ("name = \"a\"\nname = \"b\"", "matriz.toml, line 2: \"name\" is written twice; take one away"),
+    ];
+    for (text, answer) in cases {
+        let told = refused(toml(text));
+        assert!(told.contains(answer) && !told.contains('\n'), "{text}: {told}");
+    }
+}
+
+#[test]
+fn a_key_that_is_written_twice_is_refused_in_json_too() {
+    assert_eq!(
+        refused(seed_and("\"port\": 8555")),
+        "client.json, line 10: \"port\" is written twice, the first time in line 6; take one away"
+    );
+    let told =
+        refused(seed_and("\"jack\": [{\"port\": 1}, {\"port\": {\"port\": 2}}, [{\"port\": \"\\\"x:\"}]]"));
+    assert!(told.contains("\"jack\" must be a table"), "keys inside a list are not those outside: {told}");
+    seed_and("\"jack\": {\"server\": \"port\"}, \"simulated\": {\"output\": \"port\"}").unwrap();
+}
+
+#[test]
+fn the_first_mistake_in_the_file_is_told() {
+    let told = refused(toml("zzzzzzzz = 1\nport = \"a\"\nname = 1"));
+    assert!(told.starts_with("matriz.toml, line 1: "), "{told}");
+}
+
+#[test]
+fn editors_that_mark_the_start_or_end_lines_their_way_are_understood() {
+    let windows = format!("\u{feff}{}", SEED.replace('\n', "\r\n"));
+    assert_eq!(json(&windows).unwrap().wrong("port", "x").to_string(), "client.json, line 6: x");
+    toml(&format!("\u{feff}{}", LEAST_TOML.replace('\n', "\r\n"))).unwrap();
+}
+
+#[test]
+fn client_json_is_found_before_matriz_toml() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = Config::find_in(folder.path()).unwrap_err().to_string();
+    assert!(told.starts_with("no configuration: neither client.json nor matriz.toml is in "), "{told}");
+    assert!(told.contains(MINIMAL), "{told}");
+
+    std::fs::write(folder.path().join("matriz.toml"), LEAST_TOML.replace("porto", "lisboa")).unwrap();
+    assert_eq!(Config::find_in(folder.path()).unwrap().name, "lisboa");
+    std::fs::write(folder.path().join("client.json"), SEED).unwrap();
+    let config = Config::find_in(folder.path()).unwrap();
+    assert_eq!(config.name, "porto");
+    assert_eq!(config.ca_crt, Some(folder.path().join("fake_ca.crt")));
+    let named = Config::find(Some(&folder.path().join("matriz.toml"))).unwrap();
+    assert_eq!(named.name, "lisboa", "a file that is named comes before those that are usual");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |path: &Path| Config::read(path).unwrap_err().to_string();
+    assert!(told(&folder.path().join("no.json")).contains("no.json cannot be read: there is no such file"));
+    assert!(told(folder.path()).contains("it is a folder"));
+    let latin = folder.path().join("client.json");
+    std::fs::write(&latin, b"{\"name\": \"\xc9vora\"}").unwrap();
+    assert!(told(&latin).contains("it is not UTF-8 text"));
+}

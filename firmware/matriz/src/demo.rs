@@ -1,0 +1,104 @@
+//! `matriz demo`: a session of three boxes and their rendezvous on this computer, as real processes, and a
+//! report of what each heard of the others.
+//!
+//! It shows and measures what the boxes do by themselves: it writes their configurations, starts them,
+//! reads the status that they print, ends them, and compares what was played with what was recorded.
+
+mod cast;
+pub mod measure;
+mod report;
+pub mod tape;
+
+use crate::{clock, table};
+use anyhow::{Context, bail};
+use cast::{Cast, Player};
+use clap::Args;
+use report::Report;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How often the table is drawn.
+const DRAW_EVERY: Duration = Duration::from_millis(500);
+
+/// What the demo is told on its command line.
+#[derive(Args)]
+pub struct Options {
+    /// End after so many seconds [default: at Ctrl-C]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..))]
+    seconds: Option<u32>,
+    /// Print the report as JSON, and nothing else, on standard output
+    #[arg(long)]
+    json: bool,
+    /// Play on JACK servers with the dummy backend instead of simulated cards
+    #[arg(long)]
+    jack: bool,
+    /// Folder with porto.wav, montemor.wav and lisboa.wav: what the boxes play
+    #[arg(long, value_name = "FOLDER", default_value = "out/music")]
+    music: PathBuf,
+    /// Folder for what each box hears, and for their configurations and logs
+    #[arg(long, value_name = "FOLDER", default_value = "out")]
+    out: PathBuf,
+}
+
+/// The three boxes of the seed's example, and how far off their cards run, in parts per million.
+const PLAYERS: [(&str, f64); 3] = [("porto", 40.0), ("montemor", 0.0), ("lisboa", -60.0)];
+
+/// Runs the demo.
+///
+/// # Errors
+/// Something did not start, or somebody was not heard; says what and where to look.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(play(options))
+}
+
+async fn play(options: Options) -> anyhow::Result<()> {
+    let players = PLAYERS.map(|(name, ppm)| Player::new(name, ppm, &options.music));
+    if let Some(player) = players.iter().find(|player| !player.music.exists()) {
+        let music = player.music.display();
+        bail!("{music} is missing: `make run` prepares it, or name a folder with --music");
+    }
+    let mut cast = Cast::start(&players, &options.out, options.jack).await?;
+    let started = clock::now();
+    let heard = listen(&options, &mut cast).await;
+    let statuses = cast.statuses();
+    cast.end().await;
+    heard?;
+    let report = Report::new(&players, &statuses, &cast, started)?;
+    if options.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        if options.seconds.is_none() || !std::io::stdout().is_terminal() {
+            print!("{}", table::draw(&statuses));
+        }
+        print!("{report}");
+        println!("What each box heard is in {}.", cast.recordings());
+    }
+    report.verdict(&options.out)
+}
+
+/// Lets them play until the time is up or Ctrl-C is pressed, and draws the table meanwhile.
+async fn listen(options: &Options, cast: &mut Cast) -> anyhow::Result<()> {
+    let draw = !options.json && std::io::stdout().is_terminal();
+    let mut ticks = tokio::time::interval(DRAW_EVERY);
+    let mut stop = crate::body::Stop::new().context("signals cannot be caught")?;
+    let length = options.seconds.map_or(Duration::MAX, |seconds| Duration::from_secs(u64::from(seconds)));
+    let end = tokio::time::sleep(length);
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            () = &mut end => return Ok(()),
+            () = stop.wait() => return Ok(()),
+            _ = ticks.tick() => {
+                cast.check()?;
+                if draw {
+                    let text = table::redraw(&table::draw(&cast.statuses()));
+                    let mut out = std::io::stdout().lock();
+                    out.write_all(text.as_bytes())?;
+                    writeln!(out, "Ctrl-C ends the session.")?;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The box and its command line.
+//!
+//! `matriz [FILE]` is a box: configuration (`config`), then `body`, which ties together the sound card
+//! (`audio`), the network thread (`net`), the rendezvous (`rendezvous`) and the session of `proto`.
+//! `matriz demo` starts three of them on this computer and measures what they hear.
+
+mod audio;
+mod body;
+mod clock;
+mod config;
+mod demo;
+mod net;
+mod realtime;
+mod rendezvous;
+mod table;
+
+use clap::{Parser, Subcommand};
+use config::Config;
+use proto::control::Status;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Plays music together with the other boxes of a group.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    /// Configuration: the original's client.json, or a matriz.toml [default: one of these, here]
+    file: Option<PathBuf>,
+    /// Print the status as a line of JSON, four times a second
+    #[arg(long)]
+    json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Play a session of three boxes on this computer and measure it
+    Demo(demo::Options),
+    /// Play a WAV file into a box on a JACK server and record what it plays (for the demo)
+    #[command(hide = true)]
+    Tape(demo::tape::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+    let done = match arguments.command {
+        None => play(arguments),
+        Some(Command::Demo(options)) => demo::run(options),
+        Some(Command::Tape(options)) => demo::tape::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("matriz: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn play(arguments: Arguments) -> anyhow::Result<()> {
+    let config = Config::find(arguments.file.as_deref())?;
+    if let Some(server) = &config.jack.server {
+        // SAFETY: no other thread runs yet, so nobody reads the environment meanwhile. libjack takes the
+        // server's name from here, since the `jack` crate cannot hand it over.
+        unsafe { std::env::set_var("JACK_DEFAULT_SERVER", server) };
+    }
+    config.not_yet().iter().for_each(|sentence| tracing::warn!("{sentence}"));
+    let draw = !arguments.json && std::io::stdout().is_terminal();
+    let show = |status: &Status| {
+        let mut out = std::io::stdout().lock();
+        // Whoever read our standard output may be gone; the music plays on.
+        let _ = match arguments.json {
+            true => serde_json::to_writer(&mut out, status).map_err(Into::into).and_then(|()| out.write_all(b"\n")),
+            false if draw => {
+                out.write_all(table::redraw(&table::draw(std::slice::from_ref(status))).as_bytes())
+            }
+            false => Ok(()),
+        };
+        let _ = out.flush();
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(body::run(&config, show))
+}

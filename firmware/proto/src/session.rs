@@ -1,0 +1,386 @@
+//! The box's mind: who the others are, where they are, and whether they are heard.
+//!
+//! One value without IO. What happened goes in by the `handle_` calls (messages of the rendezvous, RTCP
+//! datagrams, the engine's reports), always with `now`; what shall be done comes out of [`Session::poll`]
+//! as [`Action`]s until it returns `None`; [`Session::deadline`] says when to poll again at the latest.
+//! The real box and the simulated world drive the same code.
+//!
+//! The list of the rendezvous introduces; it never parts those who hear each other. A peer goes when it
+//! says so (RTCP BYE), when another box comes under its name, or when it is neither listed nor heard.
+//! So music goes on while the rendezvous is away.
+
+mod peer;
+
+use crate::control::{Command, Report, SLOTS, Status};
+use crate::offer::{Codec, Offer, VERSION};
+use crate::rendezvous::{FromServer, Listed, Register, Request};
+use crate::rtcp::{self, Writer};
+use crate::rtp;
+use crate::units::{Time, nanos_to_frames};
+use peer::Peer;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Offers caused by several messages within this time are sent as one.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// Who this box is, for as long as it runs.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Name at the rendezvous.
+    pub name: String,
+    /// Key that goes with the name.
+    pub key: String,
+    /// TCP port of the RTSP server, told to the rendezvous.
+    pub rtsp_port: u16,
+    /// RTP source, chosen at random at every start (RFC 3550 section 8).
+    pub ssrc: u32,
+    /// Added to the card's position to make RTP timestamps, random as well (RFC 3550 section 5.1).
+    pub timestamp_offset: u32,
+    /// Where the media socket can be reached, as far as the box knows.
+    pub media: Vec<SocketAddr>,
+    /// Channels that it sends.
+    pub channels: u8,
+    /// Length of its packets in microseconds.
+    pub frame_us: u32,
+}
+
+/// What came from the connection to the rendezvous.
+#[derive(Clone, Debug)]
+pub enum FromRendezvous {
+    /// Connected; the registration is on its way.
+    Connected,
+    /// A text frame.
+    Message(String),
+    /// Refused, or lost: a sentence that says why. The connection is being made again.
+    Away(String),
+}
+
+/// Something to be done now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Send this text frame to the rendezvous, if it is connected.
+    Rendezvous(String),
+    /// Send this RTCP datagram through the media socket.
+    Datagram {
+        /// Where to.
+        to: SocketAddr,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// Packets of `ssrc` belong to `slot` from now on; ours go `to` there, once a way is known.
+    Route {
+        /// The engine's slot.
+        slot: u8,
+        /// Whose it is.
+        name: String,
+        /// The peer's RTP source.
+        ssrc: u32,
+        /// Where our packets go.
+        to: Option<SocketAddr>,
+    },
+    /// The slot is free again.
+    Unroute {
+        /// The engine's slot.
+        slot: u8,
+    },
+    /// A wish for the engine.
+    Engine(Command),
+    /// A sentence for the log.
+    Say(String),
+}
+
+/// The session of one box.
+pub struct Session {
+    identity: Identity,
+    started: Time,
+    rendezvous: String,
+    listed: Vec<Listed>,
+    peers: Vec<Peer>,
+    actions: VecDeque<Action>,
+    offer_due: Option<Time>,
+    next_slot: u8,
+    report: Report,
+}
+
+impl Session {
+    /// A box that has just started.
+    pub fn new(identity: Identity, now: Time) -> Self {
+        Session {
+            identity,
+            started: now,
+            rendezvous: "not connected yet".to_owned(),
+            listed: Vec::new(),
+            peers: Vec::new(),
+            actions: VecDeque::new(),
+            offer_due: None,
+            next_slot: 0,
+            report: Report::default(),
+        }
+    }
+
+    /// The first frame of every connection to the rendezvous.
+    ///
+    /// # Panics
+    /// If name or key cannot be said to an original server; the configuration refuses those.
+    pub fn hello(identity: &Identity) -> String {
+        let register = Register::new(&identity.name, &identity.key, identity.rtsp_port)
+            .expect("the configuration refuses a name or key that the rendezvous cannot read");
+        Request::Register(register).encode().expect("a short registration without escapes")
+    }
+
+    /// Something came from the rendezvous.
+    pub fn handle_rendezvous(&mut self, now: Time, event: FromRendezvous) {
+        match event {
+            FromRendezvous::Connected => self.rendezvous = "connecting".to_owned(),
+            FromRendezvous::Away(why) => self.rendezvous = why,
+            FromRendezvous::Message(text) => match FromServer::decode(&text) {
+                Ok(message) => self.handle_message(now, message),
+                Err(error) => self.say(format!("the rendezvous sent something that is left alone: {error}")),
+            },
+        }
+    }
+
+    /// An RTCP datagram came to the media socket. What is malformed or from a stranger is dropped.
+    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
+        let Ok(packets) = rtcp::parse(datagram) else { return };
+        for packet in packets {
+            let (ssrc, blocks) = match packet {
+                rtcp::Packet::SenderReport { ssrc, ntp, blocks, .. } => {
+                    if let Some(peer) = self.peer_by_ssrc(ssrc) {
+                        peer.handle_sender_report(now, ntp);
+                    }
+                    (ssrc, blocks)
+                }
+                rtcp::Packet::ReceiverReport { ssrc, blocks } => (ssrc, blocks),
+                rtcp::Packet::Bye { ssrc } => {
+                    if self.peer_by_ssrc(ssrc).is_some_and(|peer| peer.way == Some(from)) {
+                        self.part(ssrc, "left");
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
+            // Whoever names our source has had our offer: this is the peer, and this is a way to it.
+            let own = self.identity.ssrc;
+            let Some(block) = blocks.into_iter().find(|block| block.ssrc == own) else { continue };
+            if let Some(peer) = self.peer_by_ssrc(ssrc)
+                && peer.handle_block(now, from, &block)
+            {
+                let route = peer.route();
+                self.actions.push_back(route);
+            }
+        }
+    }
+
+    /// The engine tells what it saw.
+    pub fn handle_report(&mut self, now: Time, report: &Report) {
+        self.report = *report;
+        for peer in &mut self.peers {
+            if peer.handle_report(now, &report.peers[usize::from(peer.slot)]) {
+                let sentence = format!("playing with {} ({})", peer.name, peer.way_in_words());
+                self.actions.push_back(Action::Say(sentence));
+            }
+        }
+    }
+
+    /// What shall be done now; call until it returns `None`.
+    pub fn poll(&mut self, now: Time) -> Option<Action> {
+        if self.actions.is_empty() {
+            if self.offer_due.is_some_and(|due| due <= now) {
+                self.offer_due = None;
+                self.actions.push_back(Action::Rendezvous(self.offer().encode()));
+            }
+            self.poll_peers(now);
+        }
+        self.actions.pop_front()
+    }
+
+    /// When to poll again, if nothing happens before; `None`: only when something happens.
+    pub fn deadline(&self) -> Option<Time> {
+        self.peers.iter().map(|peer| peer.next_control).chain(self.offer_due).min()
+    }
+
+    /// The box shuts down: everybody is told.
+    pub fn leave(&mut self) {
+        let mut bytes = Vec::new();
+        Writer::new(&mut bytes)
+            .receiver_report(self.identity.ssrc, &[])
+            .source_description(self.identity.ssrc, &self.identity.name)
+            .bye(self.identity.ssrc);
+        let ways = self.peers.iter().filter_map(|peer| peer.way);
+        self.actions.extend(ways.map(|to| Action::Datagram { to, bytes: bytes.clone() }));
+        let goodbye = Request::Deregister.encode().expect("a constant frame");
+        self.actions.push_back(Action::Rendezvous(goodbye));
+    }
+
+    /// What the box shows of itself.
+    pub fn status(&self, now: Time) -> Status {
+        let mut peers: Vec<_> = self.peers.iter().map(|peer| peer.status(self.started, &self.report)).collect();
+        peers.sort_by(|a, b| a.name.cmp(&b.name));
+        Status {
+            name: self.identity.name.clone(),
+            rendezvous: self.rendezvous.clone(),
+            started: self.started,
+            card_time: self.report.time,
+            card_frame: self.report.frame,
+            uptime_ms: now.since(self.started).as_millis() as u64,
+            level_db: self.report.level_db,
+            cycles: self.report.cycles,
+            overruns: self.report.overruns,
+            peers,
+        }
+    }
+
+    fn handle_message(&mut self, now: Time, message: FromServer) {
+        if let Some(why) = message.error {
+            self.rendezvous = why;
+            return;
+        }
+        if let Some(list) = message.clients {
+            // A join tells of somebody whom we may know already: its box was started again.
+            let joined = message.name.as_ref().filter(|_| message.message.is_some());
+            self.handle_list(now, list, joined, message.n_clients.is_some());
+        }
+        if let (Some(name), Some(value)) = (message.name, message.matriz)
+            && name != self.identity.name
+        {
+            match Offer::decode(value) {
+                Ok(offer) => self.handle_offer(now, name, offer),
+                Err(why) => self.say(format!("{name} {why}")),
+            }
+        }
+    }
+
+    /// The list of everybody. To newcomers we offer ourselves; to all when we are the newcomer.
+    fn handle_list(&mut self, now: Time, list: Vec<Listed>, joined: Option<&String>, welcome: bool) {
+        self.rendezvous = "connected".to_owned();
+        let own = &self.identity.name;
+        let is_new = |name: &String| {
+            joined == Some(name) || !self.listed.iter().any(|listed| listed.name == *name)
+        };
+        let newcomer = list.iter().any(|listed| listed.name != *own && is_new(&listed.name));
+        if welcome {
+            self.offer_due = Some(now);
+        } else if newcomer {
+            self.offer_due.get_or_insert(now + GATHER);
+        }
+        self.listed = list;
+        for peer in &mut self.peers {
+            peer.listed = self.listed.iter().any(|listed| listed.name == peer.name);
+        }
+    }
+
+    fn handle_offer(&mut self, now: Time, name: String, offer: Offer) {
+        let address = self.listed.iter().find(|listed| listed.name == name).map(|listed| listed.ip);
+        if offer.ssrc == self.identity.ssrc || self.belongs_to_another(offer.ssrc, &name) {
+            return self.say(format!("{name} has the same RTP source as another box: start it again"));
+        }
+        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.name == name && peer.ssrc == offer.ssrc) {
+            peer.meet_again(now, candidates(&offer, address));
+            return;
+        }
+        let Some(slot) = self.free_slot() else {
+            return self.say(format!("no place for {name}: a box plays with {SLOTS} others at most"));
+        };
+        // It may know us only by name: it has come after our last offer.
+        self.offer_due.get_or_insert(now + GATHER);
+        let former = self.peers.iter().find(|peer| peer.name == name).map(|peer| peer.ssrc);
+        let peer = Peer::new(now, name, offer.ssrc, slot, candidates(&offer, address));
+        self.actions.push_back(Action::Engine(Command::Join { slot }));
+        self.actions.push_back(peer.route());
+        self.peers.push(peer);
+        if let Some(former) = former {
+            self.part(former, "was started again");
+        }
+    }
+
+    fn belongs_to_another(&self, ssrc: u32, name: &str) -> bool {
+        self.peers.iter().any(|peer| peer.ssrc == ssrc && peer.name != name)
+    }
+
+    /// Slots are taken in turn, so that a late report about the last peer of a slot is not taken for one
+    /// about the next.
+    fn free_slot(&mut self) -> Option<u8> {
+        let in_turn = (0..SLOTS as u8).map(|n| (self.next_slot + n) % SLOTS as u8);
+        let slot = in_turn.into_iter().find(|slot| self.peers.iter().all(|peer| peer.slot != *slot))?;
+        self.next_slot = (slot + 1) % SLOTS as u8;
+        Some(slot)
+    }
+
+    fn poll_peers(&mut self, now: Time) {
+        let mut gone = Vec::new();
+        for peer in self.peers.iter_mut().filter(|peer| peer.next_control <= now) {
+            if peer.is_gone(now) {
+                gone.push(peer.ssrc);
+            }
+            if peer.lose_way(now) {
+                self.actions.push_back(peer.route());
+            }
+            let mut bytes = Vec::new();
+            write_control(&mut bytes, &self.identity, &self.report, peer, now);
+            let datagrams = peer.control_due(now).into_iter();
+            self.actions.extend(datagrams.map(|to| Action::Datagram { to, bytes: bytes.clone() }));
+        }
+        gone.into_iter().for_each(|ssrc| self.part(ssrc, "is gone"));
+    }
+
+    fn part(&mut self, ssrc: u32, how: &str) {
+        let Some(index) = self.peers.iter().position(|peer| peer.ssrc == ssrc) else { return };
+        let peer = self.peers.remove(index);
+        self.actions.push_back(Action::Engine(Command::Leave { slot: peer.slot }));
+        self.actions.push_back(Action::Unroute { slot: peer.slot });
+        self.say(format!("{} {how}", peer.name));
+    }
+
+    fn peer_by_ssrc(&mut self, ssrc: u32) -> Option<&mut Peer> {
+        self.peers.iter_mut().find(|peer| peer.ssrc == ssrc)
+    }
+
+    fn offer(&self) -> Offer {
+        let Identity { ssrc, media, channels, frame_us, .. } = &self.identity;
+        let codec = Codec {
+            name: "opus".to_owned(),
+            payload_type: rtp::OPUS,
+            frame_us: *frame_us,
+            channels: *channels,
+        };
+        Offer { version: VERSION, ssrc: *ssrc, media: media.clone(), codecs: vec![codec] }
+    }
+
+    fn say(&mut self, sentence: String) {
+        self.actions.push_back(Action::Say(sentence));
+    }
+}
+
+/// Where a peer may be reached: what it says itself, and the address that the rendezvous sees.
+fn candidates(offer: &Offer, seen: Option<IpAddr>) -> Vec<SocketAddr> {
+    let mut candidates = offer.media.clone();
+    if let (Some(ip), Some(first)) = (seen, offer.media.first()) {
+        let seen = SocketAddr::new(ip, first.port());
+        if !candidates.contains(&seen) {
+            candidates.push(seen);
+        }
+    }
+    candidates
+}
+
+/// A report to one peer: what we sent, how we hear it, and our name (RFC 3550 section 6.1).
+fn write_control(bytes: &mut Vec<u8>, identity: &Identity, report: &Report, peer: &mut Peer, now: Time) {
+    let elapsed = nanos_to_frames(now.nanos_since(report.time)) as i64;
+    let rtp = (report.frame + elapsed) as u32;
+    Writer::new(bytes)
+        .sender_report(
+            identity.ssrc,
+            rtcp::ntp_from_nanos(now.0),
+            rtp.wrapping_add(identity.timestamp_offset),
+            report.sent as u32,
+            report.sent_bytes as u32,
+            &[peer.block(now)],
+        )
+        .source_description(identity.ssrc, &identity.name);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! One of the others, as the session sees it: the ways to it, its reports, its lamps.
+//!
+//! A way is an address from which the peer has named our RTP source in a report: it must have had our
+//! offer through the rendezvous, and what comes from there can go back there (so holes in NATs work).
+//! Until there is one, every address that the peer may have gets a report now and then.
+
+use super::Action;
+use crate::control::{PeerReport, PeerStatus, Report};
+use crate::rtcp::{self, Block};
+use crate::units::Time;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Reports to a peer that is heard: twice a second, little enough on any line (1.2 kbit/s).
+const CONTROL_EVERY: Duration = Duration::from_millis(500);
+
+/// Knocking at a peer that is not heard yet: ten times a second at first, then once a second.
+const KNOCK_EVERY: Duration = Duration::from_millis(100);
+const KNOCK_LATER: Duration = Duration::from_secs(1);
+const KNOCKS: u32 = 30;
+
+/// A way that was silent for this long gives way to another one that is heard.
+const WAY_STALE: Duration = Duration::from_secs(2);
+
+/// A way that was silent for this long is none any more: sending there stops.
+const WAY_LOST: Duration = Duration::from_secs(5);
+
+/// A peer neither listed nor heard for this long is gone.
+const GONE: Duration = Duration::from_secs(5);
+
+/// The length of an Opus packet, the decoder's look-ahead and half the resampler's filter, in frames:
+/// what the sound takes besides cards, network and buffer.
+const PACKET: u32 = 120;
+const CODEC_AND_FILTER: u32 = 120 + 16;
+
+pub(super) struct Peer {
+    pub name: String,
+    pub ssrc: u32,
+    pub slot: u8,
+    pub listed: bool,
+    /// Where it is reached, once that is known.
+    pub way: Option<SocketAddr>,
+    pub next_control: Time,
+    candidates: Vec<SocketAddr>,
+    knocks: u32,
+    /// Last instant at which it was certainly there.
+    heard: Time,
+    /// When music from it was first heard.
+    first_heard: Option<Time>,
+    report: PeerReport,
+    /// Packets expected and received at the last block that we sent.
+    counted: (u32, u64),
+    /// The last sender report: the middle of its NTP time, and when it came.
+    last_sr: Option<(u32, Time)>,
+    round_trip: Option<Duration>,
+}
+
+impl Peer {
+    pub fn new(now: Time, name: String, ssrc: u32, slot: u8, candidates: Vec<SocketAddr>) -> Self {
+        Peer {
+            name,
+            ssrc,
+            slot,
+            listed: true,
+            way: None,
+            next_control: now,
+            candidates,
+            knocks: 0,
+            heard: now,
+            first_heard: None,
+            report: PeerReport::default(),
+            counted: (0, 0),
+            last_sr: None,
+            round_trip: None,
+        }
+    }
+
+    /// The same box has sent its offer once more, perhaps from elsewhere.
+    pub fn meet_again(&mut self, now: Time, candidates: Vec<SocketAddr>) {
+        self.candidates = candidates;
+        if self.way.is_none() {
+            self.knocks = 0;
+            self.next_control = now;
+        }
+    }
+
+    pub fn route(&self) -> Action {
+        Action::Route { slot: self.slot, name: self.name.clone(), ssrc: self.ssrc, to: self.way }
+    }
+
+    pub fn handle_sender_report(&mut self, now: Time, ntp: u64) {
+        self.last_sr = Some((rtcp::ntp_middle(ntp), now));
+    }
+
+    /// The peer tells from address `from` how it hears us. True if that is a new way to it.
+    pub fn handle_block(&mut self, now: Time, from: SocketAddr, block: &Block) -> bool {
+        let arrival = rtcp::ntp_middle(rtcp::ntp_from_nanos(now.0));
+        let trip = rtcp::round_trip(arrival, block.last_sr, block.delay_since_last_sr);
+        // Smoothed, for people; nothing is decided by it.
+        self.round_trip = match (self.round_trip, trip) {
+            (Some(old), Some(new)) => Some((old * 3 + new) / 4),
+            (old, new) => new.or(old),
+        };
+        let stale = now.since(self.heard) > WAY_STALE;
+        if self.way == Some(from) || self.way.is_none() || stale {
+            self.heard = now;
+        }
+        if self.way == Some(from) || (self.way.is_some() && !stale) {
+            return false;
+        }
+        self.way = Some(from);
+        self.next_control = now;
+        true
+    }
+
+    /// The engine tells how the peer is heard. True when it is heard for the first time.
+    pub fn handle_report(&mut self, now: Time, report: &PeerReport) -> bool {
+        if report.received > self.report.received {
+            self.heard = now;
+        }
+        self.report = *report;
+        let first = self.first_heard.is_none() && report.playing;
+        if first {
+            self.first_heard = Some(now);
+        }
+        first
+    }
+
+    pub fn is_gone(&self, now: Time) -> bool {
+        !self.listed && now.since(self.heard) > GONE
+    }
+
+    /// Gives up a way on which nothing has come for long. True if it did.
+    pub fn lose_way(&mut self, now: Time) -> bool {
+        if now.since(self.heard) <= WAY_LOST || self.way.is_none() {
+            return false;
+        }
+        self.way = None;
+        self.knocks = 0;
+        true
+    }
+
+    /// Where a report goes now, and when the next one is due.
+    pub fn control_due(&mut self, now: Time) -> Vec<SocketAddr> {
+        if let Some(way) = self.way {
+            self.next_control = now + CONTROL_EVERY;
+            return vec![way];
+        }
+        self.next_control = now + if self.knocks < KNOCKS { KNOCK_EVERY } else { KNOCK_LATER };
+        self.knocks += 1;
+        self.candidates.clone()
+    }
+
+    /// How we hear the peer (RFC 3550 section 6.4.1, appendix A.3).
+    pub fn block(&mut self, now: Time) -> Block {
+        let (highest, received) = (self.report.highest, self.report.received);
+        let expected = highest.wrapping_sub(self.counted.0);
+        let came = received.saturating_sub(self.counted.1).min(u64::from(expected)) as u32;
+        self.counted = (highest, received);
+        let (last_sr, came_at) = self.last_sr.unwrap_or((0, now));
+        let fraction = u64::from(expected - came) * 256 / u64::from(expected.max(1));
+        Block {
+            ssrc: self.ssrc,
+            fraction_lost: fraction.min(255) as u8,
+            cumulative_lost: self.report.lost.min(0x7f_ffff) as i32,
+            highest,
+            jitter: self.report.jitter,
+            last_sr,
+            delay_since_last_sr: (now.since(came_at).as_nanos() * 65_536 / 1_000_000_000) as u32,
+        }
+    }
+
+    pub fn way_in_words(&self) -> String {
+        self.way.map_or_else(|| "no way found yet".to_owned(), |way| way.to_string())
+    }
+
+    pub fn status(&self, started: Time, report: &Report) -> PeerStatus {
+        let in_ms = |trip: Duration| trip.as_secs_f32() * 1e3;
+        let connected = self.report.playing;
+        // A packet's length or a cycle to fill, a cycle to play out, and the codec between.
+        let sound = PACKET.max(report.period) + CODEC_AND_FILTER + report.period;
+        let delay = self.round_trip.map(|trip| in_ms(trip) / 2.0 + sound as f32 / 48.0 + self.report.depth_ms);
+        PeerStatus {
+            name: self.name.clone(),
+            connected,
+            connected_after_ms: self.first_heard.map(|at| at.since(started).as_millis() as u64),
+            way: self.way_in_words(),
+            delay_ms: delay.filter(|_| connected),
+            round_trip_ms: self.round_trip.map(in_ms),
+            depth_ms: self.report.depth_ms,
+            received: self.report.received,
+            lost: self.report.lost,
+            late: self.report.late,
+            concealed: self.report.concealed,
+            drift_ppm: self.report.drift_ppm,
+            level_db: self.report.level_db,
+        }
+    }
+}
