@@ -30,7 +30,8 @@ impl Encoder {
     pub fn new(channels: usize, bitrate: i32) -> Self {
         let opus = OpusEncoder::new(SampleRate::Hz48000, opus_channels(channels), Application::LowDelay);
         let mut opus = opus.expect("libopus makes an encoder for 48 kHz and one or two channels");
-        opus.set_bitrate(Bitrate::BitsPerSecond(bitrate)).expect("the configuration keeps the bit rate in range");
+        opus.set_bitrate(Bitrate::BitsPerSecond(bitrate))
+            .expect("the configuration keeps the bit rate in range");
         // Constant: what a line must carry is known beforehand, and no packet is much later than another.
         opus.disable_vbr().expect("a constant bit rate is always allowed");
         // With prediction one lost packet is heard for over 50 ms, without it for about 5.

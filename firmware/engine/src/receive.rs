@@ -307,7 +307,8 @@ impl Receive {
             play.reviewed = cycle.frame;
         }
         let shortage = self.shortage(play, cycle);
-        let wanted = if shortage > 0.0 { shortage / GROW_TIME } else { (shortage + SLACK).min(0.0) / SHRINK_TIME };
+        let wanted =
+            if shortage > 0.0 { shortage / GROW_TIME } else { (shortage + SLACK).min(0.0) / SHRINK_TIME };
         let change = SLEW_STEP * cycle.frames as f64;
         play.slew += (wanted.clamp(-MAX_SLEW, MAX_SLEW) - play.slew).clamp(-change, change);
         ((1.0 + self.drift.ppm() * 1e-6 - play.slew) * 4_294_967_296.0) as u64

@@ -92,7 +92,12 @@ impl Resampler {
     /// An empty one.
     pub fn new() -> Self {
         let channel = || vec![0.0; CAPACITY].into_boxed_slice();
-        Resampler { channels: [channel(), channel()], written: AHEAD as i64, position: AHEAD as i64, fraction: 0 }
+        Resampler {
+            channels: [channel(), channel()],
+            written: AHEAD as i64,
+            position: AHEAD as i64,
+            fraction: 0,
+        }
     }
 
     /// Forgets everything: silence lies behind, and reading begins `skip` frames into what is pushed.
@@ -192,7 +197,11 @@ mod tests {
         for ppm in [-300.0, -100.0, 3.0, 100.0, 300.0] {
             assert!(error_db(440.0, ppm) < -85.0, "440 Hz at {ppm} ppm: {:.1} dB", error_db(440.0, ppm));
             assert!(error_db(5_000.0, ppm) < -75.0, "5 kHz at {ppm} ppm: {:.1} dB", error_db(5_000.0, ppm));
-            assert!(error_db(15_000.0, ppm) < -60.0, "15 kHz at {ppm} ppm: {:.1} dB", error_db(15_000.0, ppm));
+            assert!(
+                error_db(15_000.0, ppm) < -60.0,
+                "15 kHz at {ppm} ppm: {:.1} dB",
+                error_db(15_000.0, ppm)
+            );
         }
     }
 

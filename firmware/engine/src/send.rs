@@ -49,7 +49,13 @@ impl Send {
 
     /// Takes what the card captured, beginning at card position `frame`, and hands every packet that
     /// became full to `emit`. With `listened` false the signal is metered but not encoded.
-    pub fn process(&mut self, frame: i64, capture: [&[f32]; 2], listened: bool, mut emit: impl FnMut(&Packet)) {
+    pub fn process(
+        &mut self,
+        frame: i64,
+        capture: [&[f32]; 2],
+        listened: bool,
+        mut emit: impl FnMut(&Packet),
+    ) {
         self.follow_card(frame);
         for (left, right) in capture[0].iter().zip(capture[1]) {
             let gain = self.strip.step();

@@ -1,6 +1,8 @@
 //! The audio thread allocates nothing, whatever happens: peers come and go, packets are missing, late,
 //! twice or garbage, the card loses frames.
 
+#![allow(clippy::unwrap_used)] // a test, though not all of it stands in #[test] functions
+
 use assert_no_alloc::{AllocDisabler, assert_no_alloc, violation_count};
 use engine::packet::{Arrival, Packet};
 use engine::{Cycle, Engine, Handle, Settings};

@@ -81,7 +81,9 @@ fn play(arguments: Arguments) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         // Whoever read our standard output may be gone; the music plays on.
         let _ = match arguments.json {
-            true => serde_json::to_writer(&mut out, status).map_err(Into::into).and_then(|()| out.write_all(b"\n")),
+            true => serde_json::to_writer(&mut out, status)
+                .map_err(Into::into)
+                .and_then(|()| out.write_all(b"\n")),
             false if draw => {
                 out.write_all(table::redraw(&table::draw(std::slice::from_ref(status))).as_bytes())
             }

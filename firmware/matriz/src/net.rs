@@ -85,7 +85,8 @@ fn own_addresses(config: &Config) -> anyhow::Result<Vec<IpAddr>> {
         }
         let names: Vec<&str> = cards.iter().map(|(card, _)| card.as_str()).collect();
         let there = names.join(", ");
-        let sentence = format!("there is no network card \"{name}\" with an address (there is {there}); using all");
+        let sentence =
+            format!("there is no network card \"{name}\" with an address (there is {there}); using all");
         tracing::warn!("{}", config.wrong("interface", sentence));
     }
     let outside: Vec<IpAddr> =
@@ -245,8 +246,8 @@ impl Worker {
             return;
         }
         let slot = self.parts.routes.lock().unwrap_or_else(PoisonError::into_inner).slot(header.ssrc);
-        let arrival = slot
-            .and_then(|slot| Arrival::new(slot, header.sequence, header.timestamp, time, payload));
+        let arrival =
+            slot.and_then(|slot| Arrival::new(slot, header.sequence, header.timestamp, time, payload));
         if let Some(arrival) = arrival {
             // A full ring is an audio thread that stands still: nothing would be heard anyway.
             let _ = self.parts.arrivals.push(arrival);

@@ -5,7 +5,8 @@
 use proto::control::{PeerStatus, Status};
 use std::fmt::Write;
 
-const HEAD: &str = "  peer             way                     delay    depth   lost   late  conc.     drift   level";
+const HEAD: &str =
+    "  peer             way                     delay    depth   lost   late  conc.     drift   level";
 
 /// The boxes as text, a line for each pair.
 pub fn draw(boxes: &[Status]) -> String {

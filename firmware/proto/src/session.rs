@@ -217,7 +217,8 @@ impl Session {
 
     /// What the box shows of itself.
     pub fn status(&self, now: Time) -> Status {
-        let mut peers: Vec<_> = self.peers.iter().map(|peer| peer.status(self.started, &self.report)).collect();
+        let mut peers: Vec<_> =
+            self.peers.iter().map(|peer| peer.status(self.started, &self.report)).collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));
         Status {
             name: self.identity.name.clone(),
@@ -257,9 +258,8 @@ impl Session {
     fn handle_list(&mut self, now: Time, list: Vec<Listed>, joined: Option<&String>, welcome: bool) {
         self.rendezvous = "connected".to_owned();
         let own = &self.identity.name;
-        let is_new = |name: &String| {
-            joined == Some(name) || !self.listed.iter().any(|listed| listed.name == *name)
-        };
+        let is_new =
+            |name: &String| joined == Some(name) || !self.listed.iter().any(|listed| listed.name == *name);
         let newcomer = list.iter().any(|listed| listed.name != *own && is_new(&listed.name));
         if welcome {
             self.offer_due = Some(now);

@@ -78,7 +78,10 @@ pub(crate) struct Station {
 impl Station {
     /// Starts a box; its RTP source is new at every start, as `incarnation` is.
     pub fn start(spec: Spec, address: SocketAddr, incarnation: u32, now: Time) -> Self {
-        let seed = spec.name.bytes().fold(u64::from(incarnation), |seed, byte| seed.wrapping_mul(257) + u64::from(byte));
+        let seed = spec
+            .name
+            .bytes()
+            .fold(u64::from(incarnation), |seed, byte| seed.wrapping_mul(257) + u64::from(byte));
         let mut random = fastrand::Rng::with_seed(seed);
         let identity = Identity {
             name: spec.name.to_owned(),

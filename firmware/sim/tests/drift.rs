@@ -2,8 +2,8 @@
 
 mod ear;
 
-use engine::Settings;
 use ear::{LEVEL, ToneEar, tone, turn};
+use engine::Settings;
 use sim::{Link, Spec, World};
 use std::time::Duration;
 
@@ -20,7 +20,14 @@ fn ten_minutes_without_a_skip_or_a_click() {
     let mut world = World::new(1, Link::default());
     world.add(Spec { ppm: 50.0, input: tone(HERTZ), ear: porto.ear(), settings, ..Spec::new("porto") });
     let phase = Duration::from_micros(900);
-    world.add(Spec { ppm: -50.0, phase, input: tone(HERTZ), ear: lisboa.ear(), settings, ..Spec::new("lisboa") });
+    world.add(Spec {
+        ppm: -50.0,
+        phase,
+        input: tone(HERTZ),
+        ear: lisboa.ear(),
+        settings,
+        ..Spec::new("lisboa")
+    });
     world.start_rendezvous();
     world.switch_on(0);
     world.switch_on(1);

@@ -90,7 +90,10 @@ fn a_longer_way_is_followed_and_a_shorter_one_too() {
     world.run_for(Duration::from_secs(20));
     let longer = world.status(0).peers.remove(0);
     assert!(longer.connected && longer.lost == 0, "{longer:?}");
-    assert!(longer.concealed - before.concealed < 60, "the change may be heard, but not for long: {longer:?}");
+    assert!(
+        longer.concealed - before.concealed < 60,
+        "the change may be heard, but not for long: {longer:?}"
+    );
     world.run_for(Duration::from_secs(20));
     let settled = world.status(0).peers.remove(0);
     assert_eq!(settled.concealed, longer.concealed, "then it is as smooth as before");

@@ -6,8 +6,8 @@
 //! tells.
 
 use super::Driver;
-use crate::config::Config;
 use crate::clock;
+use crate::config::Config;
 use anyhow::{Context, bail};
 use engine::{Cycle, MAX_CYCLE};
 use jack::{
@@ -45,7 +45,8 @@ pub fn find(config: &Config) -> Result<Waiting, NoServer> {
     let (client, _) = Client::new(name, options).map_err(|error| {
         NoServer(match error {
             jack::Error::LibraryError(_) => {
-                "JACK is not installed: install it (Debian: jackd2), or set \"sound\" to \"simulated\"".to_owned()
+                "JACK is not installed: install it (Debian: jackd2), or set \"sound\" to \"simulated\""
+                    .to_owned()
             }
             jack::Error::ClientError(status) if status.contains(ClientStatus::NAME_NOT_UNIQUE) => format!(
                 "the JACK server \"{server}\" has a client \"{name}\" already: end it, or set \
@@ -57,7 +58,7 @@ pub fn find(config: &Config) -> Result<Waiting, NoServer> {
             ),
         })
     })?;
-    if client.sample_rate() as u32 != SAMPLE_RATE {
+    if client.sample_rate() != SAMPLE_RATE {
         let rate = client.sample_rate();
         let sentence =
             format!("the JACK server \"{server}\" runs at {rate} Hz: start it with 48000 Hz (-r 48000)");
@@ -85,9 +86,9 @@ impl Card {
         let gone = Arc::new(Mutex::new(None));
         let notifications = Notifications { gone: Arc::clone(&gone), overruns: driver.overruns() };
         let process = Process::new(&client, driver)?;
-        let client = client
-            .activate_async(notifications, process)
-            .map_err(|error| anyhow::anyhow!("JACK does not let the box take part ({error}): start it again"))?;
+        let client = client.activate_async(notifications, process).map_err(|error| {
+            anyhow::anyhow!("JACK does not let the box take part ({error}): start it again")
+        })?;
         let card = Card { client, gone };
         if config.jack.connect {
             card.connect();

@@ -43,7 +43,9 @@ pub fn read_from(path: &Path, from: u32) -> anyhow::Result<[Vec<f32>; 2]> {
         bail!(
             "{} has {} Hz and {} channels, but 48000 Hz and one or two are needed: convert it with \
              `sox {0} -r 48000 -c 2 new.wav`",
-            path.display(), spec.sample_rate, spec.channels
+            path.display(),
+            spec.sample_rate,
+            spec.channels
         );
     }
     let scale = 1.0 / (1_i64 << (spec.bits_per_sample - 1)) as f32;

@@ -179,7 +179,8 @@ impl Cast {
     }
 
     async fn start_rendezvous(&mut self, players: &[Player]) -> anyhow::Result<()> {
-        let keys: Vec<_> = players.iter().map(|player| json!({"name": player.name, "key": key(player)})).collect();
+        let keys: Vec<_> =
+            players.iter().map(|player| json!({"name": player.name, "key": key(player)})).collect();
         let monitor = json!({"name": "monitor", "key": "monitorkey"});
         let file = self.logs.join("clients.json");
         write_json(&file, &json!({"client_keys": keys, "monitor_key": monitor}))?;
@@ -194,7 +195,10 @@ impl Cast {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        bail!("the rendezvous does not answer at {address}: see {}", self.logs.join("rendezvous.log").display())
+        bail!(
+            "the rendezvous does not answer at {address}: see {}",
+            self.logs.join("rendezvous.log").display()
+        )
     }
 
     async fn start_jack(&mut self, player: &Player) -> anyhow::Result<()> {
@@ -218,7 +222,10 @@ impl Cast {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        bail!("the JACK server {server} does not start: see {}", self.logs.join(format!("{name}.log")).display())
+        bail!(
+            "the JACK server {server} does not start: see {}",
+            self.logs.join(format!("{name}.log")).display()
+        )
     }
 
     fn start_box(&mut self, index: usize, player: &Player, jack: bool) -> anyhow::Result<()> {
@@ -261,7 +268,11 @@ impl Cast {
     fn start_tape(&mut self, index: usize, player: &Player) -> anyhow::Result<()> {
         let mut command = Command::new(std::env::current_exe()?);
         let recording = self.recording(index);
-        command.args(["tape", "--of", player.name, "--play"]).arg(&player.music).arg("--record").arg(recording);
+        command
+            .args(["tape", "--of", player.name, "--play"])
+            .arg(&player.music)
+            .arg("--record")
+            .arg(recording);
         command.env("JACK_DEFAULT_SERVER", server(player)).stdout(Stdio::piped());
         let name = format!("{}-tape", player.name);
         let mut child = self.spawn(&name, &mut command)?;

@@ -62,7 +62,12 @@ struct Pair {
 
 impl Report {
     /// Measures the recordings. `started` is when the last box was started.
-    pub fn new(players: &[Player], statuses: &[Status], cast: &Cast, started: Time) -> anyhow::Result<Report> {
+    pub fn new(
+        players: &[Player],
+        statuses: &[Status],
+        cast: &Cast,
+        started: Time,
+    ) -> anyhow::Result<Report> {
         let music: Vec<Vec<f32>> = players
             .iter()
             .map(|player| wav::read(&player.music).map(|[left, right]| sum(&left, &right)))
@@ -161,7 +166,10 @@ impl Pair {
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "Measured from sound card to sound card:")?;
-        writeln!(out, "  from       to             delay   residual  lost   concealed      drift   connected")?;
+        writeln!(
+            out,
+            "  from       to             delay   residual  lost   concealed      drift   connected"
+        )?;
         for pair in &self.pairs {
             let Pair { from, to, lost, concealed, concealed_percent, drift_ppm, .. } = pair;
             let (Some(delay), Some(residual)) = (pair.delay_ms, pair.residual_db) else {

@@ -36,7 +36,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let (writer, recording) = wav::Writer::create(&options.record)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut stop = runtime.block_on(async { crate::body::Stop::new() })?;
-    let (client, _) = Client::new("tape", ClientOptions::NO_START_SERVER).context("there is no JACK server")?;
+    let (client, _) =
+        Client::new("tape", ClientOptions::NO_START_SERVER).context("there is no JACK server")?;
     let output = |name| client.register_port(name, AudioOut::default());
     let input = |name| client.register_port(name, AudioIn::default());
     let epoch = Arc::new(AtomicI64::new(0));
@@ -69,11 +70,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 /// True if all four cables are plugged.
 fn connect(client: &Client, of: &str) -> bool {
-    let cable = |from: String, to: String| {
-        match client.connect_ports_by_name(&from, &to) {
-            Ok(()) | Err(jack::Error::PortAlreadyConnected(..)) => true,
-            Err(_) => false,
-        }
+    let cable = |from: String, to: String| match client.connect_ports_by_name(&from, &to) {
+        Ok(()) | Err(jack::Error::PortAlreadyConnected(..)) => true,
+        Err(_) => false,
     };
     (1..=2).all(|channel| {
         cable(format!("tape:play_{channel}"), format!("{of}:in_{channel}"))

@@ -179,7 +179,8 @@ impl Peer {
         let connected = self.report.playing;
         // A packet's length or a cycle to fill, a cycle to play out, and the codec between.
         let sound = PACKET.max(report.period) + CODEC_AND_FILTER + report.period;
-        let delay = self.round_trip.map(|trip| in_ms(trip) / 2.0 + sound as f32 / 48.0 + self.report.depth_ms);
+        let delay =
+            self.round_trip.map(|trip| in_ms(trip) / 2.0 + sound as f32 / 48.0 + self.report.depth_ms);
         PeerStatus {
             name: self.name.clone(),
             connected,

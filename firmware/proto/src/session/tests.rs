@@ -27,7 +27,10 @@ fn drain(session: &mut Session, now: Time) -> Vec<Action> {
 }
 
 fn list(names: &[&str]) -> serde_json::Value {
-    names.iter().map(|name| json!({"ip": "203.0.113.9", "stream": false, "name": name, "port": 8554})).collect()
+    names
+        .iter()
+        .map(|name| json!({"ip": "203.0.113.9", "stream": false, "name": name, "port": 8554}))
+        .collect()
 }
 
 fn welcome(session: &mut Session, now: Time, names: &[&str]) {
@@ -87,14 +90,18 @@ fn every_address_is_tried_until_one_answers() {
     porto.handle_rendezvous(at(1), offer_from("lisboa", 2, LISBOA));
     let to: Vec<_> = drain(&mut porto, at(1))
         .into_iter()
-        .filter_map(|action| if let Action::Datagram { to, .. } = action { Some(to.to_string()) } else { None })
+        .filter_map(
+            |action| if let Action::Datagram { to, .. } = action { Some(to.to_string()) } else { None },
+        )
         .collect();
     assert_eq!(to, [LISBOA, "203.0.113.9:8600"], "its own word, and what the rendezvous sees");
     // It answers from behind a NAT, with a port that nobody knew.
     let behind_nat: SocketAddr = "203.0.113.9:40001".parse().unwrap();
     porto.handle_datagram(at(40), behind_nat, &report_about(2, 1));
     let actions = drain(&mut porto, at(40));
-    assert!(actions.iter().any(|a| matches!(a, Action::Route { ssrc: 2, to: Some(to), .. } if *to == behind_nat)));
+    assert!(
+        actions.iter().any(|a| matches!(a, Action::Route { ssrc: 2, to: Some(to), .. } if *to == behind_nat))
+    );
 }
 
 #[test]

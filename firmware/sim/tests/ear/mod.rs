@@ -102,7 +102,8 @@ impl State {
         let angle = |hertz: f64, at: usize| TAU * hertz / 48_000.0 * (start + at as i64) as f64;
         let tones = self.hertz.iter().map(|hertz| fit(samples, |at| angle(*hertz, at))).collect();
         let notches = &mut self.notches;
-        let rest = samples.iter().map(|x| notches.iter_mut().fold(f64::from(*x), |x, notch| notch.step(x)).abs());
+        let rest =
+            samples.iter().map(|x| notches.iter_mut().fold(f64::from(*x), |x, notch| notch.step(x)).abs());
         Block { frame: start, tones, rest: rest.fold(0.0, f64::max) }
     }
 }
