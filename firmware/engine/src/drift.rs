@@ -11,12 +11,11 @@ use std::f64::consts::TAU;
 /// Largest clock difference followed, in parts per million: three times what a crystal is sold with.
 pub const MAX_PPM: f64 = 300.0;
 
-/// The loop's stages: from this many frames after the start, bandwidth in Hz, block in frames, and how
-/// far one block may pull, in frames. Wide to lock, narrow so that jitter is not heard as pitch.
+/// The loop's stages: wide to lock, narrow so that jitter is not heard as pitch.
 const STAGES: [Stage; 3] = [
-    Stage { from: 0, hertz: 0.5, block: 4_800, pull: 240.0 },
-    Stage { from: 4 * 48_000, hertz: 0.05, block: 12_000, pull: 24.0 },
-    Stage { from: 24 * 48_000, hertz: 0.02, block: 12_000, pull: 12.0 },
+    Stage { from: 0, hertz: 0.5, block: 4_800, pull: 96.0, bend: 8.0 },
+    Stage { from: 4 * 48_000, hertz: 0.05, block: 12_000, pull: 24.0, bend: 12.0 },
+    Stage { from: 24 * 48_000, hertz: 0.02, block: 12_000, pull: 12.0, bend: 12.0 },
 ];
 
 /// A step of the envelope larger than this, in frames (2 ms), is another route if it stays.
@@ -28,10 +27,16 @@ const PATIENCE_UP: u32 = 4;
 const PATIENCE_DOWN: u32 = 2;
 
 struct Stage {
+    /// Frames after the start at which it begins.
     from: i64,
+    /// Bandwidth of the loop.
     hertz: f64,
+    /// Frames of which the least delay is taken.
     block: i64,
+    /// How much of a block's error counts for the line's height and for its slope, in frames: an error
+    /// of the clock cannot be larger, what is comes from the network.
     pull: f64,
+    bend: f64,
 }
 
 /// The loop. Delays and positions are in frames of our card.
@@ -92,13 +97,14 @@ impl Drift {
             self.astray = 0;
             return true;
         }
-        if length > 4.0 * stage.block as f64 {
-            return false; // after an outage one block says nothing about the time in between
+        if self.astray > 0 || length > 4.0 * stage.block as f64 {
+            return false; // it may be another route, or after an outage: this says nothing about the clock
         }
         let omega = TAU * stage.hertz * length / 48_000.0;
-        let pull = error.clamp(-stage.pull, stage.pull);
-        self.base += std::f64::consts::SQRT_2 * omega * pull;
-        self.slope = (self.slope + omega * omega * pull / length).clamp(-MAX_PPM * 1e-6, MAX_PPM * 1e-6);
+        let limited = |limit: f64| error.clamp(-limit, limit);
+        let bend = omega * omega * limited(stage.bend) / length;
+        self.base += std::f64::consts::SQRT_2 * omega * limited(stage.pull);
+        self.slope = (self.slope + bend).clamp(-MAX_PPM * 1e-6, MAX_PPM * 1e-6);
         false
     }
 

@@ -73,7 +73,8 @@ async fn play(options: Options) -> anyhow::Result<()> {
             print!("{}", table::draw(&statuses));
         }
         print!("{report}");
-        println!("What each box heard is in {}.", cast.recordings());
+        let heard = players.each_ref().map(|player| cast.recording(player.name).display().to_string());
+        println!("What each box heard is in {}.", heard.join(", "));
     }
     report.verdict(&options.out)
 }

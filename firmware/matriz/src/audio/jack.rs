@@ -15,7 +15,7 @@ use jack::{
     NotificationHandler, Port, ProcessHandler, ProcessScope,
 };
 use proto::control::SLOTS;
-use proto::units::{SAMPLE_RATE, Time};
+use proto::units::{SAMPLE_RATE, Time, frames_to_nanos, nanos_to_frames};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -162,8 +162,7 @@ struct Process {
     peers: Vec<[Port<AudioOut>; 2]>,
     /// From JACK's microseconds to the box's clock, in nanoseconds.
     offset: i64,
-    /// JACK's frame count, unwrapped.
-    frame: Option<i64>,
+    position: Position,
 }
 
 impl Process {
@@ -188,21 +187,42 @@ impl Process {
         // the same up to that clock's drift, and only whole milliseconds would matter.
         let offset = clock::now().0 - client.time() as i64 * 1_000;
         let offset = if offset.abs() < 1_000_000 { 0 } else { offset };
-        Ok(Process { driver, capture, mix, peers, offset, frame: None })
+        Ok(Process { driver, capture, mix, peers, offset, position: Position::default() })
     }
 
-    /// The cycle as JACK tells it: its smooth time and its count of frames.
+    /// The cycle as JACK tells it, by its smooth time.
     fn cycle(&mut self, scope: &ProcessScope) -> Option<Cycle> {
         let times = scope.cycle_times().ok()?;
-        let frame = match self.frame {
-            None => i64::from(times.current_frames),
-            Some(last) => last + i64::from(times.current_frames.wrapping_sub(last as u32) as i32),
-        };
-        self.frame = Some(frame);
-        let time = Time(times.current_usecs as i64 * 1_000 + self.offset);
-        Some(Cycle { time, frame, frames: scope.n_frames() as usize })
+        let frames = scope.n_frames() as usize;
+        let frame = self.position.count(times.current_usecs, frames);
+        Some(Cycle { time: Time(times.current_usecs as i64 * 1_000 + self.offset), frame, frames })
     }
 }
+
+/// The position of the card, in frames since the first cycle. JACK's own count stands still while frames
+/// are lost in an xrun; this one goes on, so that a frame's number always means the same moment.
+#[derive(Default)]
+pub struct Position {
+    /// Where the next cycle should begin, and when, in JACK's microseconds.
+    next: Option<(i64, i64)>,
+}
+
+impl Position {
+    /// Takes in a cycle of `frames` frames that begins at `usecs`; gives the position of its beginning.
+    pub fn count(&mut self, usecs: u64, frames: usize) -> i64 {
+        let usecs = usecs as i64;
+        let (frame, due) = self.next.unwrap_or((0, usecs));
+        let missed = nanos_to_frames((usecs - due) * 1_000).round() as i64;
+        let frame = if missed >= LOST { frame + missed } else { frame };
+        let length = frames_to_nanos(frames as f64) / 1_000;
+        self.next = Some((frame + frames as i64, usecs + length));
+        frame
+    }
+}
+
+/// A cycle that begins this much too late, in frames (1 ms), was preceded by lost frames; less is the
+/// wobble of JACK's time.
+const LOST: i64 = 48;
 
 impl ProcessHandler for Process {
     fn process(&mut self, _: &Client, scope: &ProcessScope) -> Control {
@@ -228,5 +248,20 @@ fn copy(ports: &mut [Port<AudioOut>; 2], sound: Option<[&[f32]; 2]>, scope: &Pro
             Some(sound) => port.as_mut_slice(scope).copy_from_slice(sound[channel]),
             None => port.as_mut_slice(scope).fill(0.0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Position;
+
+    #[test]
+    fn lost_frames_are_counted_and_wobble_is_not() {
+        let mut position = Position::default();
+        assert_eq!(position.count(1_000_000, 120), 0);
+        assert_eq!(position.count(1_002_700, 120), 120, "0.2 ms late");
+        assert_eq!(position.count(1_005_000, 120), 240, "and early again");
+        assert_eq!(position.count(1_017_500, 120), 840, "10 ms were lost");
+        assert_eq!(position.count(1_020_000, 120), 960);
     }
 }

@@ -87,14 +87,12 @@ impl Cast {
             logs,
         };
         cast.start_rendezvous(players).await?;
-        for player in players.iter().filter(|_| jack) {
+        for (index, player) in players.iter().enumerate().filter(|_| jack) {
             cast.start_jack(player).await?;
+            cast.start_tape(index, player).await?;
         }
         for (index, player) in players.iter().enumerate() {
             cast.start_box(index, player, jack)?;
-        }
-        for (index, player) in players.iter().enumerate().filter(|_| jack) {
-            cast.start_tape(index, player)?;
         }
         Ok(cast)
     }
@@ -123,15 +121,8 @@ impl Cast {
     }
 
     /// Where a box's recording is.
-    pub fn recording(&self, index: usize) -> PathBuf {
-        self.out.join(format!("{}.wav", self.boxes[index].name))
-    }
-
-    /// Where all of them are, in words.
-    pub fn recordings(&self) -> String {
-        let names: Vec<String> =
-            (0..self.boxes.len()).map(|index| self.recording(index).display().to_string()).collect();
-        names.join(", ")
+    pub fn recording(&self, name: &str) -> PathBuf {
+        self.out.join(format!("{name}.wav"))
     }
 
     /// Whether everybody is still there.
@@ -164,9 +155,10 @@ impl Cast {
         for (index, lines) in &mut self.tapes {
             let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
             if let Ok(Ok(Some(line))) = line
-                && let Ok(epoch) = line.trim().parse()
+                && let Some((epoch, ppm)) = line.split_once(' ')
+                && let (Ok(epoch), Ok(ppm)) = (epoch.parse(), ppm.parse())
             {
-                self.timelines[*index] = Some(Timeline { epoch: Time(epoch), ppm: 0.0 });
+                self.timelines[*index] = Some(Timeline { epoch: Time(epoch), ppm });
             }
         }
         for performer in &mut self.boxes {
@@ -205,7 +197,8 @@ impl Cast {
         let name = format!("{}-jack", player.name);
         let server = server(player);
         let mut command = Command::new("jackd");
-        command.args(["-n", &server, "-d", "dummy", "-r", "48000", "-p", &PERIOD.to_string()]);
+        // Clients get a priority 5 below the server's; the default of 10 lies below our network thread.
+        command.args(["-P", "75", "-n", &server, "-d", "dummy", "-r", "48000", "-p", &PERIOD.to_string()]);
         command.env("JACK_NO_AUDIO_RESERVATION", "1");
         self.crew(&name, &mut command).context("jackd cannot be started: install it (Debian: jackd2)")?;
         for _ in 0..PATIENCE.as_millis() / 20 {
@@ -250,7 +243,7 @@ impl Cast {
                 "ppm": player.ppm,
                 "period": PERIOD,
                 "input": absolute(&player.music)?,
-                "output": absolute(&self.out.join(format!("{}.wav", player.name)))?,
+                "output": absolute(&self.recording(player.name))?,
             });
         }
         let file = self.logs.join(format!("{}.json", player.name));
@@ -265,9 +258,11 @@ impl Cast {
         Ok(())
     }
 
-    fn start_tape(&mut self, index: usize, player: &Player) -> anyhow::Result<()> {
+    /// Starts a tape machine and waits until it takes part: jackd gets confused by two clients that come
+    /// at the same moment.
+    async fn start_tape(&mut self, index: usize, player: &Player) -> anyhow::Result<()> {
         let mut command = Command::new(std::env::current_exe()?);
-        let recording = self.recording(index);
+        let recording = self.recording(player.name);
         command
             .args(["tape", "--of", player.name, "--play"])
             .arg(&player.music)
@@ -277,9 +272,12 @@ impl Cast {
         let name = format!("{}-tape", player.name);
         let mut child = self.spawn(&name, &mut command)?;
         let stdout = child.stdout.take().expect("the output is piped");
-        self.tapes.push((index, BufReader::new(stdout).lines()));
         self.crew.push((name, child));
-        Ok(())
+        let mut lines = BufReader::new(stdout).lines();
+        // Whatever it says, or nothing in time: `check` knows whether it is still there.
+        let _ = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+        self.tapes.push((index, lines));
+        self.check()
     }
 
     fn crew(&mut self, name: &str, command: &mut Command) -> anyhow::Result<()> {
@@ -330,8 +328,9 @@ fn key(player: &Player) -> String {
     format!("key of {}", player.name)
 }
 
+/// The name of a player's JACK server, which no other demo on this machine has.
 fn server(player: &Player) -> String {
-    format!("matriz-demo-{}", player.name)
+    format!("matriz-{}-{}", std::process::id(), player.name)
 }
 
 /// A program in the folder of this one.

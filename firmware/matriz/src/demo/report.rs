@@ -114,7 +114,7 @@ fn measure_one(
     cast: &Cast,
 ) -> anyhow::Result<Vec<Option<Measured>>> {
     let Some(timeline) = cast.timeline(to) else { return Ok(vec![None; others.len()]) };
-    let (mix, timeline) = last_minute(&cast.recording(to), timeline)?;
+    let (mix, timeline) = last_minute(&cast.recording(&statuses[to].name), timeline)?;
     let played: Option<Vec<Played<'_>>> = others
         .iter()
         .map(|from| Some(Played { turn: &music[*from], timeline: cast.timeline(*from)? }))

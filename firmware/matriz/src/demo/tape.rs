@@ -1,17 +1,19 @@
 //! The tape machine of the demo on JACK: plays a file into a box and records what the box plays.
 //!
-//! A JACK client of its own, since with a dummy card nobody sits at the ports. Counts in the server's
-//! frames, so that a frame of the file and one of the recording with the same number are the same moment;
-//! at the end it prints when frame 0 was, in nanoseconds of the monotonic clock.
+//! A JACK client of its own, since with a dummy card nobody sits at the ports. Counts as the box's JACK
+//! backend does, so that a frame of the file and one of the recording with the same number are the same moment;
+//! it prints `ready` when it is, and at the end its timeline: when frame 0 was, in nanoseconds of
+//! the monotonic clock, and how many parts per million it ran fast.
 
+use crate::audio::jack::Position;
 use crate::audio::wav;
 use anyhow::Context;
 use clap::Args;
 use jack::{AudioIn, AudioOut, Client, ClientOptions, Control, Port, ProcessHandler, ProcessScope};
+use proto::units::frames_to_nanos;
 use rtrb::Producer;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the tape machine is told.
 #[derive(Args)]
@@ -40,18 +42,18 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         Client::new("tape", ClientOptions::NO_START_SERVER).context("there is no JACK server")?;
     let output = |name| client.register_port(name, AudioOut::default());
     let input = |name| client.register_port(name, AudioIn::default());
-    let epoch = Arc::new(AtomicI64::new(0));
+    let line = Arc::new(Mutex::new(Line::default()));
     let tape = Tape {
         play: [output("play_1")?, output("play_2")?],
         record: [input("record_1")?, input("record_2")?],
         music,
         recording,
-        first: None,
+        position: Position::default(),
         next: 0,
-        cycles: 0,
-        epoch: Arc::clone(&epoch),
+        line: Arc::clone(&line),
     };
     let client = client.activate_async((), tape).context("JACK does not let the tape machine take part")?;
+    println!("ready");
     runtime.block_on(async {
         // The box may still be starting.
         loop {
@@ -64,7 +66,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     });
     drop(client);
     drop(writer);
-    println!("{}", epoch.load(Ordering::Relaxed));
+    let line = line.lock().unwrap_or_else(PoisonError::into_inner);
+    println!("{} {}", line.epoch(), line.ppm());
     Ok(())
 }
 
@@ -85,23 +88,20 @@ struct Tape {
     record: [Port<AudioIn>; 2],
     music: [Vec<f32>; 2],
     recording: Producer<f32>,
-    /// The server's frame that is frame 0 here, and the frame that is recorded next.
-    first: Option<u32>,
+    position: Position,
+    /// The frame that is recorded next.
     next: i64,
-    /// Cycles so far; the mean of what each says about when frame 0 was is the best that can be known.
-    cycles: i64,
-    epoch: Arc<AtomicI64>,
+    /// Only read when the client is gone, so the lock is always free.
+    line: Arc<Mutex<Line>>,
 }
 
 impl ProcessHandler for Tape {
     fn process(&mut self, _: &Client, scope: &ProcessScope) -> Control {
         let Ok(times) = scope.cycle_times() else { return Control::Continue };
-        let first = *self.first.get_or_insert(times.current_frames);
-        let frame = i64::from(times.current_frames.wrapping_sub(first));
-        let epoch = times.current_usecs as i64 * 1_000 - frame * 1_000_000_000 / 48_000;
-        self.cycles += 1;
-        let mean = self.epoch.load(Ordering::Relaxed);
-        self.epoch.store(mean + (epoch - mean) / self.cycles, Ordering::Relaxed);
+        let frame = self.position.count(times.current_usecs, scope.n_frames() as usize);
+        if let Ok(mut line) = self.line.try_lock() {
+            line.add(frame, times.current_usecs as i64 * 1_000);
+        }
         let length = self.music[0].len() as i64;
         for (port, music) in self.play.iter_mut().zip(&self.music) {
             for (at, out) in port.as_mut_slice(scope).iter_mut().enumerate() {
@@ -117,5 +117,69 @@ impl ProcessHandler for Tape {
         }
         self.next = frame + i64::from(scope.n_frames());
         Control::Continue
+    }
+}
+
+/// The straight line through the instants of all cycles (least squares): a dummy card runs a little slow,
+/// since it waits anew from each time that it was late.
+#[derive(Default)]
+struct Line {
+    count: f64,
+    /// The first cycle's instant, in nanoseconds.
+    first: i64,
+    /// Sums over the cycles: frame, frame squared, lateness against the nominal rate in nanoseconds, and
+    /// frame times lateness.
+    frames: f64,
+    squares: f64,
+    late: f64,
+    products: f64,
+}
+
+impl Line {
+    fn add(&mut self, frame: i64, nanos: i64) {
+        if self.count == 0.0 {
+            self.first = nanos;
+        }
+        let late = (nanos - self.first - frames_to_nanos(frame as f64)) as f64;
+        let frame = frame as f64;
+        self.count += 1.0;
+        self.frames += frame;
+        self.squares += frame * frame;
+        self.late += late;
+        self.products += frame * late;
+    }
+
+    /// Nanoseconds that a frame is longer than nominal.
+    fn slope(&self) -> f64 {
+        let spread = self.count * self.squares - self.frames * self.frames;
+        if spread > 0.0 { (self.count * self.products - self.frames * self.late) / spread } else { 0.0 }
+    }
+
+    /// The instant of frame 0, in nanoseconds.
+    fn epoch(&self) -> i64 {
+        let late = (self.late - self.slope() * self.frames) / self.count.max(1.0);
+        self.first + late as i64
+    }
+
+    fn ppm(&self) -> f64 {
+        -self.slope() * 48_000.0 / 1e9 * 1e6
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_finds_epoch_and_rate() {
+        let mut line = Line::default();
+        for cycle in 0..4_000 {
+            let frame = cycle * 120;
+            // 50 ppm slow, and every other cycle 40 µs late.
+            let nanos = frames_to_nanos(frame as f64 * 1.000_05) + (cycle % 2) * 40_000;
+            line.add(frame, 7_000_000 + nanos);
+        }
+        assert!((line.ppm() + 50.0).abs() < 0.1, "{}", line.ppm());
+        assert!((line.epoch() - 7_020_000).abs() < 1_000, "{}", line.epoch());
     }
 }
