@@ -1,0 +1,40 @@
+# The few things a person does with Matriz. Each target installs what it lacks first (see .ci/packages.txt).
+# What is installed and built is told on standard error; standard output belongs to the program that is run.
+
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+CARGO := .ci/rust cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'Options of the session go into ARGS, for instance:  make run ARGS="--seconds 20 --json"'
+
+.PHONY: run
+run: packages build ## play a session of three boxes on this computer
+	@.ci/music
+	@exec $(TARGET)/release/matriz demo --music out/music $(ARGS)
+
+.PHONY: build
+build: packages ## build the box and the rendezvous into target/release
+	@$(CARGO) build --release --locked 2>&1 | { grep --line-buffered -v '^ *Finished' >&2 || true; }; exit $${PIPESTATUS[0]}
+
+.PHONY: test
+test: ## check and test everything
+	@.ci/rust .ci/test
+
+.PHONY: lint
+lint: ## check the form only: rustfmt, clippy, rustdoc
+	@.ci/rust .ci/test --lint
+
+.PHONY: clean
+clean: ## remove what was built, prepared and recorded
+	@rm -rf $(TARGET) out
+
+.PHONY: packages
+packages:
+	@.ci/install run $(if $(filter --jack,$(ARGS)),jack)
