@@ -3,6 +3,7 @@
 //! Going out, a [`Packet`] has only its place on the card's time line; the network thread adds the RTP
 //! header. Coming in, an [`Arrival`] has the peer's slot instead of an address.
 
+use proto::rtp::Header;
 use proto::units::Time;
 
 /// Most bytes of one payload: 5 ms of 24-bit stereo, the largest that the box ever sends, and well
@@ -36,6 +37,8 @@ pub struct Arrival {
     pub sequence: u16,
     /// RTP timestamp, in frames of the peer's card.
     pub timestamp: u32,
+    /// 0, or how many frames it lies before the packet `sequence`, in which it came as a copy (RFC 2198).
+    pub behind: u32,
     /// When the datagram reached this machine.
     pub time: Time,
     /// How many bytes of `bytes` are used.
@@ -45,14 +48,18 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// An arrival from its parts; `None` if the payload is empty or longer than [`MAX_PAYLOAD`].
-    pub fn new(slot: u8, sequence: u16, timestamp: u32, time: Time, payload: &[u8]) -> Option<Self> {
+    /// What the datagram with this header brought at `time`: a packet that lies `behind` frames before
+    /// its timestamp, 0 unless it is a copy. `None` if the payload is empty or longer than
+    /// [`MAX_PAYLOAD`].
+    pub fn new(slot: u8, header: &Header, behind: u32, time: Time, payload: &[u8]) -> Option<Self> {
         if payload.is_empty() || payload.len() > MAX_PAYLOAD {
             return None;
         }
         let mut bytes = [0; MAX_PAYLOAD];
         bytes[..payload.len()].copy_from_slice(payload);
-        Some(Arrival { slot, sequence, timestamp, time, len: payload.len() as u16, bytes })
+        let timestamp = header.timestamp.wrapping_sub(behind);
+        let (sequence, len) = (header.sequence, payload.len() as u16);
+        Some(Arrival { slot, sequence, timestamp, behind, time, len, bytes })
     }
 
     /// The encoded frame.

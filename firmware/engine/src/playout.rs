@@ -78,6 +78,11 @@ impl Playout {
         self.need.quantile(FAST_QUANTILE) + rare + REACH + CAUTION * (1.0 - age).clamp(0.0, 1.0)
     }
 
+    /// Delay of a median packet in the last seconds, in frames above the envelope: what waits in queues.
+    pub fn queue(&self) -> f64 {
+        self.fast.quantile(0.5)
+    }
+
     /// Delay of a median packet, in frames above the envelope.
     pub fn median(&self) -> f64 {
         self.slow.quantile(0.5)

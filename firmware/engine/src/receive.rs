@@ -69,6 +69,7 @@ pub struct Receive {
     play: Option<Play>,
     late: u64,
     concealed: u64,
+    recovered: u64,
     /// Interarrival jitter in frames (RFC 3550 appendix A.8), and the delay that it compares with.
     jitter: f64,
     last_delay: f64,
@@ -113,6 +114,7 @@ impl Receive {
             play: None,
             late: 0,
             concealed: 0,
+            recovered: 0,
             jitter: 0.0,
             last_delay: 0.0,
             decoded: Box::new([0.0; 2 * LONGEST]),
@@ -124,7 +126,7 @@ impl Receive {
     pub fn join(&mut self) {
         self.joined = true;
         self.tally = Tally::default();
-        (self.late, self.concealed) = (0, 0);
+        (self.late, self.concealed, self.recovered) = (0, 0, 0);
         self.strip = Strip::default();
         self.listen_afresh();
     }
@@ -144,6 +146,9 @@ impl Receive {
     pub fn handle(&mut self, arrival: &Arrival, cycle: &Cycle) {
         let Some(frames) = frames_of(arrival.payload()).filter(|_| self.joined) else { return };
         let timestamp = self.timestamps.timestamp(arrival.timestamp);
+        if arrival.behind > 0 {
+            return self.handle_copy(timestamp, frames, arrival, cycle);
+        }
         if self.play.as_ref().is_some_and(|play| (timestamp - play.next).abs() > FOREIGN) {
             self.strip.cut();
             return self.listen_afresh();
@@ -160,6 +165,23 @@ impl Receive {
         }
     }
 
+    /// Takes in a copy of an earlier packet: of use only if that did not come by itself.
+    fn handle_copy(&mut self, timestamp: i64, frames: usize, arrival: &Arrival, cycle: &Cycle) {
+        let Some(next) = self.play.as_ref().map(|play| play.next) else { return };
+        let sequence = self.sequences.sequence(arrival.sequence) - i64::from(arrival.behind) / frames as i64;
+        if (timestamp - next).abs() > FOREIGN || !self.tally.is_missing(sequence) {
+            return;
+        }
+        // For the depth the copy's delay is the packet's: where many are lost, it grows until copies are
+        // in time.
+        let ahead = nanos_to_frames(cycle.time.nanos_since(arrival.time));
+        self.judge(timestamp, ahead, frames, cycle);
+        if timestamp >= next && !self.store.holds(timestamp) {
+            self.store.insert(timestamp, arrival);
+            self.recovered += 1;
+        }
+    }
+
     /// What the packet's delay says about clock and jitter.
     fn measure(&mut self, timestamp: i64, frames: usize, arrival: &Arrival, cycle: &Cycle) {
         let ahead = nanos_to_frames(cycle.time.nanos_since(arrival.time));
@@ -167,13 +189,19 @@ impl Receive {
         if self.fresh == 1 {
             self.last_delay = delay;
         }
+        self.jitter += ((delay - self.last_delay).abs() - self.jitter) / 16.0;
+        self.last_delay = delay;
         if self.drift.handle(delay, cycle.frame) {
             self.playout.reset();
         }
+        self.judge(timestamp, ahead, frames, cycle);
+    }
+
+    /// Counts for the depth how late a packet came that reached us `ahead` frames before this cycle.
+    fn judge(&mut self, timestamp: i64, ahead: f64, frames: usize, cycle: &Cycle) {
+        let delay = (cycle.frame - timestamp) as f64 - ahead;
         // The cycle at which it could be used: this one, or the next if it came in the last moment.
         let usable = if ahead >= GUARD { cycle.frame } else { cycle.frame + cycle.frames as i64 };
-        self.jitter += ((delay - self.last_delay).abs() - self.jitter) / 16.0;
-        self.last_delay = delay;
         let envelope = self.drift.expected(cycle.frame);
         self.playout.handle(delay - envelope, (usable - timestamp) as f64 - envelope, frames as f64);
     }
@@ -231,6 +259,9 @@ impl Receive {
             lost: self.tally.lost,
             late: self.late,
             concealed: self.concealed,
+            recovered: self.recovered,
+            bursts: self.tally.bursts,
+            queue_ms: (self.playout.queue() / 48.0) as f32,
             highest: self.tally.highest().map_or(0, |highest| highest as u32),
             jitter: self.jitter as u32,
             depth_ms: (depth / 48.0) as f32,

@@ -34,10 +34,13 @@ impl Store {
         self.cells.iter_mut().for_each(|cell| cell.used = false);
     }
 
-    /// Keeps a packet for its turn. When all cells are taken the one whose turn is farthest off goes.
+    /// Keeps a packet for its turn, in the place of a copy of it if there is one. When all cells are taken
+    /// the one whose turn is farthest off goes.
     pub fn insert(&mut self, timestamp: i64, arrival: &Arrival) {
-        let cell = match self.cells.iter().position(|cell| !cell.used) {
-            Some(free) => &mut self.cells[free],
+        let same = |cell: &Cell| cell.used && cell.timestamp == timestamp;
+        let place = self.cells.iter().position(same);
+        let cell = match place.or_else(|| self.cells.iter().position(|cell| !cell.used)) {
+            Some(place) => &mut self.cells[place],
             None => {
                 let last = self.cells.iter_mut().max_by_key(|cell| cell.timestamp);
                 last.expect("the store has cells")
@@ -61,6 +64,11 @@ impl Store {
         Some(with(&cell.bytes[..usize::from(cell.len)]))
     }
 
+    /// Whether the packet that begins at `timestamp` waits here.
+    pub fn holds(&self, timestamp: i64) -> bool {
+        self.cells.iter().any(|cell| cell.used && cell.timestamp == timestamp)
+    }
+
     /// The timestamp whose turn comes first.
     pub fn first(&self) -> Option<i64> {
         self.cells.iter().filter(|cell| cell.used).map(|cell| cell.timestamp).min()
@@ -77,6 +85,10 @@ pub struct Tally {
     pub received: u64,
     /// Packets given up.
     pub lost: u64,
+    /// Runs of packets given up in a row.
+    pub bursts: u64,
+    /// The packet before the window was given up.
+    in_burst: bool,
 }
 
 impl Tally {
@@ -106,16 +118,31 @@ impl Tally {
 
     /// A new stream begins; what was counted stays.
     pub fn restart(&mut self) {
-        *self = Tally { received: self.received, lost: self.lost, ..Tally::default() };
+        let Tally { received, lost, bursts, .. } = *self;
+        *self = Tally { received, lost, bursts, ..Tally::default() };
     }
 
+    /// Whether a packet has not come so far, though it may have been sent.
+    pub fn is_missing(&self, sequence: i64) -> bool {
+        let behind = self.highest.map_or(0, |highest| highest - sequence);
+        behind < 0 || (behind < i64::from(WINDOW) && self.came >> behind & 1 == 0)
+    }
+
+    /// The window moves on: what leaves it without having come is given up.
     fn slide(&mut self, by: u64) {
         let leaving = by.min(u64::from(WINDOW)) as u32;
-        let came = match leaving {
-            WINDOW => self.came.count_ones(),
-            _ => (self.came >> (WINDOW - leaving)).count_ones(),
-        };
-        self.lost += u64::from(leaving - came) + (by - u64::from(leaving));
+        for bit in (WINDOW - leaving..WINDOW).rev() {
+            let missing = self.came >> bit & 1 == 0;
+            self.lost += u64::from(missing);
+            self.bursts += u64::from(missing && !self.in_burst);
+            self.in_burst = missing;
+        }
+        let beyond = by - u64::from(leaving);
+        if beyond > 0 {
+            self.lost += beyond;
+            self.bursts += u64::from(!self.in_burst);
+            self.in_burst = true;
+        }
         self.came = self.came.checked_shl(leaving).unwrap_or(0);
     }
 }
@@ -123,10 +150,11 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::rtp::Header;
     use proto::units::Time;
 
     fn arrival(byte: u8) -> Arrival {
-        Arrival::new(0, 0, 0, Time(0), &[byte]).unwrap()
+        Arrival::new(0, &Header::default(), 0, Time(0), &[byte]).unwrap()
     }
 
     #[test]
@@ -157,7 +185,8 @@ mod tests {
         for sequence in (0..300).filter(|sequence| ![10, 11, 290].contains(sequence)) {
             assert!(tally.mark(sequence));
         }
-        assert_eq!((tally.received, tally.lost), (297, 2), "290 may still come");
+        assert_eq!((tally.received, tally.lost, tally.bursts), (297, 2, 1), "290 may still come");
+        assert!(tally.is_missing(290) && !tally.is_missing(291) && tally.is_missing(300));
         assert!(tally.mark(290), "it does");
         assert!(!tally.mark(290), "a duplicate is no news");
         assert!(!tally.mark(11), "too old to tell");
@@ -171,6 +200,6 @@ mod tests {
         for sequence in 1_001..1_200 {
             tally.mark(sequence);
         }
-        assert_eq!(tally.lost, 999);
+        assert_eq!((tally.lost, tally.bursts), (999, 1));
     }
 }

@@ -7,6 +7,7 @@ use assert_no_alloc::{AllocDisabler, assert_no_alloc, violation_count};
 use engine::packet::{Arrival, Packet};
 use engine::{Cycle, Engine, Handle, Settings};
 use proto::control::Command;
+use proto::rtp::Header;
 use proto::units::Time;
 
 #[global_allocator]
@@ -57,7 +58,9 @@ impl Pair {
     }
 
     fn arrival(&self, from: usize, packet: &Packet, time: Time) -> Arrival {
-        Arrival::new(0, self.sequence[from], packet.frame as u32, time, packet.payload()).unwrap()
+        let header =
+            Header { sequence: self.sequence[from], timestamp: packet.frame as u32, ..Header::default() };
+        Arrival::new(0, &header, 0, time, packet.payload()).unwrap()
     }
 
     fn command(&mut self, command: Command) {
@@ -91,7 +94,7 @@ fn nothing_is_allocated_in_a_cycle() {
         pair.run(|_| 1);
         assert!(!loud(&pair), "it has left");
         pair.command(Command::Join { slot: 0 });
-        let garbage = Arrival::new(0, 9, 9, Time(0), &[0xff; 40]).unwrap();
+        let garbage = Arrival::new(0, &Header::default(), 9, Time(0), &[0xff; 40]).unwrap();
         pair.ends[0].1.arrivals.push(garbage).unwrap();
         pair.ends[0].1.arrivals.push(Arrival { slot: 250, ..garbage }).unwrap();
         pair.run(|_| 1);

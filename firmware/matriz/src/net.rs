@@ -15,7 +15,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt::ReceiveTimestampns,
 };
-use proto::routes::{Routes, Stream};
+use proto::routes::{Listener, Routes, Stream, packets};
 use proto::units::Time;
 use proto::{rtcp, rtp};
 use rtrb::{Consumer, Producer};
@@ -199,9 +199,10 @@ impl Worker {
     /// Each packet of ours once to everybody.
     fn send(&mut self) {
         while let Ok(packet) = self.parts.packets.pop() {
-            self.parts.stream.write(packet.frame, packet.payload(), &mut self.datagram);
+            self.parts.stream.push(packet.frame, packet.payload());
             let routes = self.parts.routes.lock().unwrap_or_else(PoisonError::into_inner);
-            for to in routes.listeners() {
+            for Listener { to, distance } in routes.listeners() {
+                self.parts.stream.write(distance, &mut self.datagram);
                 // A line that is down loses this packet; the peer conceals it, and the next may pass.
                 let _ = self.parts.socket.send_to(&self.datagram, to);
             }

@@ -44,6 +44,12 @@ pub struct PeerReport {
     pub late: u64,
     /// Pieces of one packet's length that were invented because the packet was not there.
     pub concealed: u64,
+    /// Packets that did not come, but a copy of them did, in time.
+    pub recovered: u64,
+    /// Runs of lost packets.
+    pub bursts: u64,
+    /// How long a packet waits in queues on the way, above the least of late, in milliseconds.
+    pub queue_ms: f32,
     /// Highest RTP sequence number, how often it wrapped in the upper bits (RFC 3550 section 6.4.1).
     pub highest: u32,
     /// Interarrival jitter in 1/48000 s (RFC 3550 appendix A.8).
@@ -146,6 +152,9 @@ pub struct PeerStatus {
     pub lost: u64,
     /// Packets that came too late.
     pub late: u64,
+    /// Packets that were lost and saved by a copy.
+    #[serde(default)]
+    pub recovered: u64,
     /// Packets' worth of sound that was invented.
     pub concealed: u64,
     /// Clock of the peer's card against ours, parts per million.

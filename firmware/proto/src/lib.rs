@@ -5,6 +5,7 @@
 
 pub mod control;
 pub mod offer;
+pub mod red;
 pub mod rendezvous;
 pub mod routes;
 pub mod rtcp;

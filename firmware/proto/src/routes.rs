@@ -1,9 +1,11 @@
-//! Which source sits in which slot, where our packets go, and the RTP header that they get.
+//! Which source sits in which slot, where our packets go, and the datagrams that are made of them.
 //!
 //! Between the session, which decides the routes, and whatever moves datagrams: the network thread of a
-//! box or the simulated world. Source: RFC 3550 section 5.1.
+//! box or the simulated world. Each listener gets the same packets; one whose line loses some gets an
+//! earlier packet along with each. Sources: RFC 3550 section 5.1, RFC 2198.
 
 use crate::control::SLOTS;
+use crate::red::{self, RED};
 use crate::rtp::{self, Header};
 use crate::session::{Action, Identity};
 use std::net::SocketAddr;
@@ -18,13 +20,25 @@ pub struct Routes {
 struct Route {
     ssrc: u32,
     to: Option<SocketAddr>,
+    distance: u8,
+}
+
+/// Where packets go, and with which copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The address.
+    pub to: SocketAddr,
+    /// How many packets back the copy lies that each packet carries; 0: none.
+    pub distance: u8,
 }
 
 impl Routes {
     /// Carries out [`Action::Route`] and [`Action::Unroute`]; false if `action` is another one.
     pub fn apply(&mut self, action: &Action) -> bool {
         let (slot, route) = match action {
-            Action::Route { slot, ssrc, to, .. } => (*slot, Some(Route { ssrc: *ssrc, to: *to })),
+            Action::Route { slot, ssrc, to, distance, .. } => {
+                (*slot, Some(Route { ssrc: *ssrc, to: *to, distance: *distance }))
+            }
             Action::Unroute { slot } => (*slot, None),
             _ => return false,
         };
@@ -41,42 +55,98 @@ impl Routes {
     }
 
     /// Where each of our packets goes.
-    pub fn listeners(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.slots.iter().flatten().filter_map(|route| route.to)
+    pub fn listeners(&self) -> impl Iterator<Item = Listener> + '_ {
+        let listener = |route: &Route| route.to.map(|to| Listener { to, distance: route.distance });
+        self.slots.iter().flatten().filter_map(listener)
     }
 }
 
-/// Our own RTP stream: gives each packet its header.
+/// Our own RTP stream: makes datagrams of packets, and remembers the last ones for copies.
 #[derive(Clone, Debug)]
 pub struct Stream {
     ssrc: u32,
     timestamp_offset: u32,
+    /// Sequence number of the newest packet.
     sequence: u16,
+    /// The last packets; the newest one is at `sequence` modulo the length.
+    past: [Past; MAX_DISTANCE as usize + 1],
 }
+
+/// A packet that was sent.
+#[derive(Clone, Debug, Default)]
+struct Past {
+    frame: i64,
+    payload: Vec<u8>,
+}
+
+/// Farthest back that a copy can lie, in packets.
+pub const MAX_DISTANCE: u8 = 7;
 
 impl Stream {
     /// The stream of a box. Sequence numbers begin anywhere, so that they cannot be guessed.
     pub fn new(identity: &Identity) -> Self {
         let sequence = (identity.timestamp_offset >> 16) as u16;
-        Stream { ssrc: identity.ssrc, timestamp_offset: identity.timestamp_offset, sequence }
+        let Identity { ssrc, timestamp_offset, .. } = *identity;
+        Stream { ssrc, timestamp_offset, sequence, past: Default::default() }
     }
 
-    /// The datagram of the packet that begins at card position `frame`, written over `datagram`.
-    pub fn write(&mut self, frame: i64, payload: &[u8], datagram: &mut Vec<u8>) {
-        let header = Header {
+    /// The packet that begins at card position `frame` is the newest one now.
+    pub fn push(&mut self, frame: i64, payload: &[u8]) {
+        self.sequence = self.sequence.wrapping_add(1);
+        let newest = &mut self.past[usize::from(self.sequence) % (MAX_DISTANCE as usize + 1)];
+        newest.frame = frame;
+        newest.payload.clear();
+        newest.payload.extend_from_slice(payload);
+    }
+
+    /// Writes the newest packet over `datagram`, for a listener who gets a copy `distance` packets back.
+    pub fn write(&self, distance: u8, datagram: &mut Vec<u8>) {
+        let newest = self.back(0);
+        let mut header = Header {
             marker: false,
-            payload_type: rtp::OPUS,
+            payload_type: RED,
             sequence: self.sequence,
-            timestamp: (frame as u32).wrapping_add(self.timestamp_offset),
+            timestamp: (newest.frame as u32).wrapping_add(self.timestamp_offset),
             ssrc: self.ssrc,
         };
-        self.sequence = self.sequence.wrapping_add(1);
+        datagram.clear();
+        datagram.resize(Header::LEN, 0);
+        if !self.write_copy(distance, datagram) {
+            header.payload_type = rtp::OPUS;
+            datagram.extend_from_slice(&newest.payload);
+        }
         let mut bytes = [0; Header::LEN];
         header.write(&mut bytes);
-        datagram.clear();
-        datagram.extend_from_slice(&bytes);
-        datagram.extend_from_slice(payload);
+        datagram[..Header::LEN].copy_from_slice(&bytes);
     }
+
+    /// The payload with its copy; false if there is none to give.
+    fn write_copy(&self, distance: u8, datagram: &mut Vec<u8>) -> bool {
+        let (newest, copy) = (self.back(0), self.back(distance.min(MAX_DISTANCE)));
+        if distance == 0 || copy.payload.is_empty() {
+            return false;
+        }
+        let Ok(offset) = u32::try_from(newest.frame - copy.frame) else { return false };
+        let copy = red::Copy { offset, payload: &copy.payload };
+        red::write(copy, &newest.payload, rtp::OPUS, datagram)
+    }
+
+    fn back(&self, distance: u8) -> &Past {
+        let sequence = self.sequence.wrapping_sub(u16::from(distance));
+        &self.past[usize::from(sequence) % (MAX_DISTANCE as usize + 1)]
+    }
+}
+
+/// What an RTP payload holds, copies first: how many frames and packets it lies behind the datagram's
+/// timestamp and sequence number, and its Opus packet. Nothing, if the payload is of another kind.
+pub fn packets(payload_type: u8, payload: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    let redundant = (payload_type == RED).then(|| red::Redundant::parse(payload, rtp::OPUS).ok()).flatten();
+    let copies = redundant.into_iter().flat_map(|redundant| {
+        (0..).map_while(move |n| redundant.copies().nth(n)).map(|copy| (copy.offset, copy.payload))
+    });
+    let plain = (payload_type == rtp::OPUS).then_some(payload);
+    let primary = plain.or(redundant.map(|redundant| redundant.primary));
+    copies.chain(primary.map(|payload| (0, payload)))
 }
 
 #[cfg(test)]
@@ -88,26 +158,49 @@ mod tests {
     fn a_route_names_the_slot_and_the_address() {
         let mut routes = Routes::default();
         let to: SocketAddr = "192.0.2.1:8600".parse().unwrap();
-        let route = |to| Action::Route { slot: 3, name: "porto".into(), ssrc: 9, to };
+        let route = |to| Action::Route { slot: 3, name: "porto".into(), ssrc: 9, to, distance: 2 };
         assert!(routes.apply(&route(None)));
         assert_eq!((routes.slot(9), routes.listeners().count()), (Some(3), 0));
         assert!(routes.apply(&route(Some(to))));
-        assert_eq!(routes.listeners().collect::<Vec<_>>(), [to]);
+        assert_eq!(routes.listeners().collect::<Vec<_>>(), [Listener { to, distance: 2 }]);
         assert!(routes.apply(&Action::Unroute { slot: 3 }));
         assert_eq!((routes.slot(9), routes.listeners().count()), (None, 0));
         assert!(!routes.apply(&Action::Say(String::new())));
     }
 
+    fn stream() -> Stream {
+        Stream { ssrc: 5, timestamp_offset: u32::MAX - 60, sequence: u16::MAX - 1, past: Default::default() }
+    }
+
     #[test]
     fn packets_follow_each_other_across_the_wrap() {
-        let mut stream = Stream { ssrc: 5, timestamp_offset: u32::MAX - 60, sequence: u16::MAX };
+        let mut stream = stream();
         let mut datagram = Vec::new();
-        stream.write(0, &[1, 2], &mut datagram);
+        stream.push(0, &[1, 2]);
+        stream.write(0, &mut datagram);
         let first = Packet::parse(&datagram).unwrap().header;
         assert_eq!((first.sequence, first.timestamp, first.ssrc), (u16::MAX, u32::MAX - 60, 5));
-        stream.write(120, &[1, 2], &mut datagram);
+        stream.push(120, &[1, 2]);
+        stream.write(0, &mut datagram);
         let packet = Packet::parse(&datagram).unwrap();
         assert_eq!((packet.header.sequence, packet.header.timestamp), (0, 59));
-        assert_eq!(packet.payload, [1, 2]);
+        assert_eq!((packet.header.payload_type, packet.payload), (rtp::OPUS, &[1, 2][..]));
+    }
+
+    #[test]
+    fn a_copy_lies_as_far_back_as_was_asked() {
+        let mut stream = stream();
+        let mut datagram = Vec::new();
+        for n in 0..20_u8 {
+            stream.push(i64::from(n) * 120, &[n, n]);
+            stream.write(3, &mut datagram);
+            let packet = Packet::parse(&datagram).unwrap();
+            let inside: Vec<_> = packets(packet.header.payload_type, packet.payload).collect();
+            match n {
+                0..3 => assert_eq!(inside, [(0, &[n, n][..])], "nothing was sent so long ago"),
+                _ => assert_eq!(inside, [(360, &[n - 3, n - 3][..]), (0, &[n, n][..])]),
+            }
+        }
+        assert_eq!(packets(111, &[1, 2, 3]).count(), 0, "another kind of payload");
     }
 }

@@ -9,14 +9,17 @@
 //! says so (RTCP BYE), when another box comes under its name, or when it is neither listed nor heard.
 //! So music goes on while the rendezvous is away.
 
+mod line;
 mod peer;
 
 use crate::control::{Command, Report, SLOTS, Status};
 use crate::offer::{Codec, Offer, VERSION};
+use crate::red::RED;
 use crate::rendezvous::{FromServer, Listed, Register, Request};
 use crate::rtcp::{self, Writer};
 use crate::rtp;
 use crate::units::{Time, nanos_to_frames};
+use line::Reception;
 use peer::Peer;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -79,6 +82,8 @@ pub enum Action {
         ssrc: u32,
         /// Where our packets go.
         to: Option<SocketAddr>,
+        /// How many packets back the copy lies that each packet carries; 0: none.
+        distance: u8,
     },
     /// The slot is free again.
     Unroute {
@@ -160,6 +165,10 @@ impl Session {
                     }
                     continue;
                 }
+                rtcp::Packet::App { ssrc, name: REPORT, data, .. } => {
+                    self.handle_reception(ssrc, from, data);
+                    continue;
+                }
                 _ => continue,
             };
             // Whoever names our source has had our offer: this is the peer, and this is a way to it.
@@ -171,6 +180,16 @@ impl Session {
                 let route = peer.route();
                 self.actions.push_back(route);
             }
+        }
+    }
+
+    /// A peer tells in detail how it receives us.
+    fn handle_reception(&mut self, ssrc: u32, from: SocketAddr, data: &[u8]) {
+        let Some(reception) = read_reception(data) else { return };
+        let Some(peer) = self.peer_by_ssrc(ssrc).filter(|peer| peer.way == Some(from)) else { return };
+        if peer.handle_reception(reception) {
+            let route = peer.route();
+            self.actions.push_back(route);
         }
     }
 
@@ -287,7 +306,8 @@ impl Session {
         // It may know us only by name: it has come after our last offer.
         self.offer_due.get_or_insert(now + GATHER);
         let former = self.peers.iter().find(|peer| peer.name == name).map(|peer| peer.ssrc);
-        let peer = Peer::new(now, name, offer.ssrc, slot, candidates(&offer, address));
+        let redundancy = offer.codecs.iter().any(|codec| codec.name == "red" && codec.payload_type == RED);
+        let peer = Peer::new(now, name, offer.ssrc, slot, candidates(&offer, address), redundancy);
         self.actions.push_back(Action::Engine(Command::Join { slot }));
         self.actions.push_back(peer.route());
         self.peers.push(peer);
@@ -340,13 +360,14 @@ impl Session {
 
     fn offer(&self) -> Offer {
         let Identity { ssrc, media, channels, frame_us, .. } = &self.identity;
-        let codec = Codec {
-            name: "opus".to_owned(),
-            payload_type: rtp::OPUS,
+        let codec = |name: &str, payload_type| Codec {
+            name: name.to_owned(),
+            payload_type,
             frame_us: *frame_us,
             channels: *channels,
         };
-        Offer { version: VERSION, ssrc: *ssrc, media: media.clone(), codecs: vec![codec] }
+        let codecs = vec![codec("opus", rtp::OPUS), codec("red", RED)];
+        Offer { version: VERSION, ssrc: *ssrc, media: media.clone(), codecs }
     }
 
     fn say(&mut self, sentence: String) {
@@ -366,8 +387,33 @@ fn candidates(offer: &Offer, seen: Option<IpAddr>) -> Vec<SocketAddr> {
     candidates
 }
 
-/// A report to one peer: what we sent, how we hear it, and our name (RFC 3550 section 6.1).
+/// Marks our own reports among RTCP's application packets: how a peer is received, in detail.
+const REPORT: [u8; 4] = *b"MTRZ";
+
+/// [`Reception`] as the data of an application packet: four numbers of 32 bits.
+fn write_reception(reception: Reception) -> [u8; 16] {
+    let Reception { received, lost, bursts, queue_us } = reception;
+    let mut data = [0; 16];
+    for (word, value) in data.chunks_exact_mut(4).zip([received, lost, bursts, queue_us]) {
+        word.copy_from_slice(&value.to_be_bytes());
+    }
+    data
+}
+
+/// The reverse; longer data is from a newer box, which says more.
+fn read_reception(data: &[u8]) -> Option<Reception> {
+    let word = |n: usize| data.get(4 * n..4 * n + 4)?.try_into().ok().map(u32::from_be_bytes);
+    Some(Reception { received: word(0)?, lost: word(1)?, bursts: word(2)?, queue_us: word(3)? })
+}
+
+/// A report to one peer: what we sent, how we hear it, and our name (RFC 3550 section 6.1); between the
+/// whole ones only how we receive it.
 fn write_control(bytes: &mut Vec<u8>, identity: &Identity, report: &Report, peer: &mut Peer, now: Time) {
+    let reception = write_reception(peer.reception());
+    if !peer.is_whole_report() {
+        Writer::new(bytes).app(identity.ssrc, 1, REPORT, &reception);
+        return;
+    }
     let elapsed = nanos_to_frames(now.nanos_since(report.time)) as i64;
     let rtp = (report.frame + elapsed) as u32;
     Writer::new(bytes)
@@ -379,7 +425,8 @@ fn write_control(bytes: &mut Vec<u8>, identity: &Identity, report: &Report, peer
             report.sent_bytes as u32,
             &[peer.block(now)],
         )
-        .source_description(identity.ssrc, &identity.name);
+        .source_description(identity.ssrc, &identity.name)
+        .app(identity.ssrc, 1, REPORT, &reception);
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub struct Link {
     pub jitter: Duration,
     /// Share of datagrams that are lost, 0 to 1.
     pub loss: f64,
+    /// How many are lost in a row, in the mean, 1 or more (a two-state line: Gilbert 1960).
+    pub burst: f64,
     /// Share of datagrams that are overtaken by the next ones; all others stay in order.
     pub reorder: f64,
     /// Share of datagrams that come twice.
@@ -29,6 +31,7 @@ impl Default for Link {
             delay: Duration::from_micros(500),
             jitter: Duration::from_micros(100),
             loss: 0.0,
+            burst: 1.0,
             reorder: 0.0,
             duplicate: 0.0,
         }
@@ -43,19 +46,24 @@ pub(crate) struct Line {
     pub link: Link,
     random: Rng,
     last: Time,
+    /// The last datagram was lost.
+    bad: bool,
 }
 
 impl Line {
     pub fn new(link: Link, seed: u64) -> Self {
-        Line { link, random: Rng::with_seed(seed), last: Time(0) }
+        Line { link, random: Rng::with_seed(seed), last: Time(0), bad: false }
     }
 
     /// When a datagram sent `now` arrives: never, once or twice.
     pub fn carry(&mut self, now: Time) -> Vec<Time> {
         // Always the same count of random numbers per datagram: a change of one share moves nothing else.
         let dice: [f64; 4] = std::array::from_fn(|_| self.random.f64());
-        let Link { delay, jitter, loss, reorder, duplicate } = self.link;
-        if dice[0] < loss {
+        let Link { delay, jitter, loss, burst, reorder, duplicate } = self.link;
+        let lose = if self.bad { 1.0 - 1.0 / burst } else { loss / (burst * (1.0 - loss)) };
+        // With bursts of 1 a loss would never follow a loss; independent losses do.
+        self.bad = dice[0] < if burst > 1.0 { lose } else { loss };
+        if self.bad {
             return Vec::new();
         }
         let mut arrival = now + delay + jitter.mul_f64(dice[1]);

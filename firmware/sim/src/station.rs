@@ -4,7 +4,7 @@
 use engine::packet::Arrival;
 use engine::{Cycle, Engine, Handle, Settings};
 use proto::control::Status;
-use proto::routes::{Routes, Stream};
+use proto::routes::{Listener, Routes, Stream, packets};
 use proto::rtp;
 use proto::session::{Action, Identity, Session};
 use proto::units::Time;
@@ -131,9 +131,12 @@ impl Station {
         }
         let mut out = Vec::new();
         while let Ok(packet) = self.handle.packets.pop() {
-            let mut bytes = Vec::new();
-            self.stream.write(packet.frame, packet.payload(), &mut bytes);
-            out.extend(self.routes.listeners().map(|to| Out { to, bytes: bytes.clone() }));
+            self.stream.push(packet.frame, packet.payload());
+            for Listener { to, distance } in self.routes.listeners() {
+                let mut bytes = Vec::new();
+                self.stream.write(distance, &mut bytes);
+                out.push(Out { to, bytes });
+            }
         }
         out
     }
@@ -143,15 +146,13 @@ impl Station {
         if proto::rtcp::is_rtcp(bytes) {
             return self.session.handle_datagram(now, from, bytes);
         }
-        let Ok(packet) = rtp::Packet::parse(bytes) else { return };
-        let rtp::Header { sequence, timestamp, ssrc, .. } = packet.header;
-        let arrival = self
-            .routes
-            .slot(ssrc)
-            .and_then(|slot| Arrival::new(slot, sequence, timestamp, now, packet.payload));
-        if let Some(arrival) = arrival {
-            // A full ring is a box that does not keep up; a simulated one always does.
-            self.handle.arrivals.push(arrival).expect("every cycle empties the ring");
+        let Ok(rtp::Packet { header, payload }) = rtp::Packet::parse(bytes) else { return };
+        let Some(slot) = self.routes.slot(header.ssrc) else { return };
+        for (behind, payload) in packets(header.payload_type, payload) {
+            if let Some(arrival) = Arrival::new(slot, &header, behind, now, payload) {
+                // A full ring is a box that does not keep up; a simulated one always does.
+                self.handle.arrivals.push(arrival).expect("every cycle empties the ring");
+            }
         }
     }
 

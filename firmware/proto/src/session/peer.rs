@@ -5,14 +5,17 @@
 //! Until there is one, every address that the peer may have gets a report now and then.
 
 use super::Action;
+use super::line::{Line, Reception};
 use crate::control::{PeerReport, PeerStatus, Report};
 use crate::rtcp::{self, Block};
 use crate::units::Time;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Reports to a peer that is heard: twice a second, little enough on any line (1.2 kbit/s).
-const CONTROL_EVERY: Duration = Duration::from_millis(500);
+/// Reports to a peer that is heard: ten a second, so that it can act on losses while they last. Every
+/// fifth is a whole one, the others say only how we hear it (RFC 5506): 7 kbit/s with all headers.
+const CONTROL_EVERY: Duration = Duration::from_millis(100);
+const WHOLE_REPORT: u32 = 5;
 
 /// Knocking at a peer that is not heard yet: ten times a second at first, then once a second.
 const KNOCK_EVERY: Duration = Duration::from_millis(100);
@@ -43,6 +46,11 @@ pub(super) struct Peer {
     pub next_control: Time,
     candidates: Vec<SocketAddr>,
     knocks: u32,
+    /// Reports sent since the way was found.
+    reports: u32,
+    /// It understands packets with copies.
+    redundancy: bool,
+    line: Line,
     /// Last instant at which it was certainly there.
     heard: Time,
     /// When music from it was first heard.
@@ -56,7 +64,14 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub fn new(now: Time, name: String, ssrc: u32, slot: u8, candidates: Vec<SocketAddr>) -> Self {
+    pub fn new(
+        now: Time,
+        name: String,
+        ssrc: u32,
+        slot: u8,
+        candidates: Vec<SocketAddr>,
+        redundancy: bool,
+    ) -> Self {
         Peer {
             name,
             ssrc,
@@ -66,6 +81,9 @@ impl Peer {
             next_control: now,
             candidates,
             knocks: 0,
+            reports: 0,
+            redundancy,
+            line: Line::default(),
             heard: now,
             first_heard: None,
             report: PeerReport::default(),
@@ -85,7 +103,29 @@ impl Peer {
     }
 
     pub fn route(&self) -> Action {
-        Action::Route { slot: self.slot, name: self.name.clone(), ssrc: self.ssrc, to: self.way }
+        let distance = if self.redundancy { self.line.distance() } else { 0 };
+        Action::Route { slot: self.slot, name: self.name.clone(), ssrc: self.ssrc, to: self.way, distance }
+    }
+
+    /// The peer tells in detail how it receives us. True if the route changes by it.
+    pub fn handle_reception(&mut self, reception: Reception) -> bool {
+        self.line.handle(reception) && self.redundancy
+    }
+
+    /// How we receive the peer, in detail.
+    pub fn reception(&self) -> Reception {
+        Reception {
+            received: self.report.received as u32,
+            lost: self.report.lost as u32,
+            bursts: self.report.bursts as u32,
+            queue_us: (self.report.queue_ms.max(0.0) * 1e3) as u32,
+        }
+    }
+
+    /// Whether the next report is a whole one; counts it.
+    pub fn is_whole_report(&mut self) -> bool {
+        self.reports = if self.way.is_some() { self.reports + 1 } else { 0 };
+        self.reports % WHOLE_REPORT <= 1
     }
 
     pub fn handle_sender_report(&mut self, now: Time, ntp: u64) {
@@ -192,6 +232,7 @@ impl Peer {
             received: self.report.received,
             lost: self.report.lost,
             late: self.report.late,
+            recovered: self.report.recovered,
             concealed: self.report.concealed,
             drift_ppm: self.report.drift_ppm,
             level_db: self.report.level_db,

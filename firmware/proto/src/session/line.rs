@@ -1,0 +1,141 @@
+//! What the line to a peer does to our packets, and what we do about it.
+//!
+//! Fed with what the peer reports ten times a second ([`Reception`]); gives the distance of the copy that
+//! each packet to it carries. Distance beats number of copies: losses come in bursts, and a copy helps if
+//! it is outside of the burst.
+
+use crate::routes::MAX_DISTANCE;
+
+/// How far back losses are remembered, in packets (10 s at 2.5 ms).
+const MEMORY: f64 = 4_000.0;
+
+/// Packets that a line is taken to have carried well before we knew it: one loss proves little.
+const TRUST: f64 = 2_000.0;
+
+/// Copies are sent from this share of losses on, and no longer below the second.
+const ON: f64 = 0.000_7;
+const OFF: f64 = 0.000_2;
+
+/// A copy may be lost together with its packet with this probability, not more.
+const SHARED_FATE: f64 = 0.06;
+
+/// How a peer receives us; all numbers count from the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reception {
+    /// Packets that came.
+    pub received: u32,
+    /// Packets that did not.
+    pub lost: u32,
+    /// Runs of packets that did not come.
+    pub bursts: u32,
+    /// What packets wait in queues on the way, in microseconds.
+    pub queue_us: u32,
+}
+
+/// The line to one peer.
+#[derive(Clone, Debug)]
+pub struct Line {
+    last: Option<Reception>,
+    /// Packets sent, packets lost and runs of lost ones, the older the less they count.
+    sent: f64,
+    lost: f64,
+    bursts: f64,
+    distance: u8,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Line { last: None, sent: TRUST, lost: 0.0, bursts: 0.0, distance: 0 }
+    }
+}
+
+impl Line {
+    /// How many packets back the copy lies that each packet shall carry; 0: none.
+    pub fn distance(&self) -> u8 {
+        self.distance
+    }
+
+    /// Takes in a report. True if the distance has changed.
+    pub fn handle(&mut self, now: Reception) -> bool {
+        let Some(last) = self.last.replace(now) else { return false };
+        let since = |now: u32, last: u32| f64::from(now.wrapping_sub(last).min(10_000));
+        let (received, lost) = (since(now.received, last.received), since(now.lost, last.lost));
+        let keep = (1.0 - (received + lost) / MEMORY).max(0.0);
+        self.sent = self.sent * keep + received + lost;
+        self.lost = self.lost * keep + lost;
+        self.bursts = self.bursts * keep + since(now.bursts, last.bursts);
+        let wanted = self.wanted();
+        std::mem::replace(&mut self.distance, wanted) != wanted
+    }
+
+    fn wanted(&self) -> u8 {
+        let share = self.lost / self.sent.max(1.0);
+        let enough = if self.distance > 0 { OFF } else { ON };
+        if share < enough || self.bursts <= 0.0 {
+            return 0;
+        }
+        // A two-state line (Gilbert): the chance that a lost packet's copy is lost too falls by this factor
+        // with every packet between them, down to the share of all losses.
+        let burst = (self.lost / self.bursts).max(1.0);
+        let stay = (1.0 - 1.0 / burst).clamp(0.001, 0.95);
+        let wanted = (SHARED_FATE.ln() / stay.ln()).ceil().clamp(1.0, f64::from(MAX_DISTANCE)) as u8;
+        // One less than now is within the noise of the estimate: a change costs depth at the other end.
+        if wanted + 1 == self.distance { self.distance } else { wanted }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reports of a Gilbert line every 40 packets; the distances that were chosen, one a report.
+    fn reports(loss: f64, burst: f64, packets: u32) -> Vec<u8> {
+        let mut random = fastrand::Rng::with_seed(3);
+        let (mut line, mut reception, mut bad) = (Line::default(), Reception::default(), false);
+        let mut distances = Vec::new();
+        for packet in 0..packets {
+            let begin = loss / (burst * (1.0 - loss));
+            let now_bad = random.f64() < if bad { 1.0 - 1.0 / burst } else { begin };
+            reception.bursts += u32::from(now_bad && !bad);
+            reception.lost += u32::from(now_bad);
+            reception.received += u32::from(!now_bad);
+            bad = now_bad;
+            if packet % 40 == 0 {
+                line.handle(reception);
+                distances.push(line.distance());
+            }
+        }
+        distances
+    }
+
+    #[test]
+    fn a_good_line_carries_no_copies() {
+        assert!(reports(0.0001, 1.0, 100_000).iter().filter(|distance| **distance > 0).count() < 100);
+        assert!(reports(0.0, 1.0, 100_000).iter().all(|distance| *distance == 0));
+    }
+
+    #[test]
+    fn the_distance_reaches_beyond_the_bursts() {
+        for (loss, burst, least, most) in
+            [(0.005, 1.02, 1, 2), (0.01, 1.5, 2, 4), (0.01, 2.0, 3, 6), (0.05, 2.0, 3, 6)]
+        {
+            let distances = reports(loss, burst, 40_000);
+            let usual = distances[200..].iter().filter(|d| (least..=most).contains(*d)).count();
+            assert!(usual > 750, "{loss} in bursts of {burst}: {usual} of 800");
+        }
+    }
+
+    #[test]
+    fn it_begins_within_two_seconds_and_ends_when_the_line_is_good_again() {
+        let distances = reports(0.01, 1.5, 40_000);
+        assert!(distances[..20].iter().any(|distance| *distance > 0));
+        let mut line = Line::default();
+        line.handle(Reception::default());
+        line.handle(Reception { received: 390, lost: 10, bursts: 8, queue_us: 0 });
+        assert!(line.distance() > 0);
+        for n in 1..1_000 {
+            line.handle(Reception { received: 390 + n * 40, lost: 10, bursts: 8, queue_us: 0 });
+        }
+        assert_eq!(line.distance(), 0);
+    }
+}
