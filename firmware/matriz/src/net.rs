@@ -243,15 +243,13 @@ impl Worker {
             return;
         }
         let Ok(rtp::Packet { header, payload }) = rtp::Packet::parse(datagram) else { return };
-        if header.payload_type != rtp::OPUS {
-            return;
-        }
         let slot = self.parts.routes.lock().unwrap_or_else(PoisonError::into_inner).slot(header.ssrc);
-        let arrival =
-            slot.and_then(|slot| Arrival::new(slot, header.sequence, header.timestamp, time, payload));
-        if let Some(arrival) = arrival {
-            // A full ring is an audio thread that stands still: nothing would be heard anyway.
-            let _ = self.parts.arrivals.push(arrival);
+        let Some(slot) = slot else { return };
+        for (behind, payload) in packets(header.payload_type, payload) {
+            if let Some(arrival) = Arrival::new(slot, &header, behind, time, payload) {
+                // A full ring is an audio thread that stands still: nothing would be heard anyway.
+                let _ = self.parts.arrivals.push(arrival);
+            }
         }
     }
 }
