@@ -41,17 +41,18 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
     let endpoint = Endpoint::of(config)?;
     let mut stop = Stop::new()?;
     let (socket, media) = net::bind(config)?;
-    let mut told = String::new();
+    let (mut told, mut gone) = (String::new(), false);
     loop {
-        let Some(found) = find_card(config, &mut stop, &mut told).await else { return Ok(()) };
+        let Some(found) = find_card(config, &mut stop, &mut told, gone).await else { return Ok(()) };
         let identity = identity(config, &media);
         let mut body = Body::start(config, found, identity, socket.try_clone()?, endpoint.clone())?;
-        let end = body.play(&mut stop, &mut show).await;
+        let end = body.play(config, &mut stop, &mut show).await;
         body.leave(&mut show).await;
         match end {
             End::Stopped => return Ok(()),
             End::CardGone(sentence) => say_once(&mut told, sentence),
         }
+        gone = true;
     }
 }
 
@@ -61,8 +62,9 @@ enum Found {
     Simulated,
 }
 
-/// Waits for the card as long as it takes; `None` when told to end meanwhile.
-async fn find_card(config: &Config, stop: &mut Stop, told: &mut String) -> Option<Found> {
+/// Waits for the card as long as it takes; `None` when told to end meanwhile. That there is none is not
+/// said of a card that is known to be `gone`.
+async fn find_card(config: &Config, stop: &mut Stop, told: &mut String, gone: bool) -> Option<Found> {
     if config.sound == Sound::Simulated {
         return Some(Found::Simulated);
     }
@@ -72,7 +74,8 @@ async fn find_card(config: &Config, stop: &mut Stop, told: &mut String) -> Optio
                 told.clear();
                 return Some(Found::Jack(waiting));
             }
-            Err(sentence) => say_once(told, sentence.to_string()),
+            Err(jack::NoServer::Absent(_)) if gone => {}
+            Err(why) => say_once(told, why.to_string()),
         }
         tokio::select! {
             () = stop.wait() => return None,
@@ -184,7 +187,7 @@ impl Body {
         })
     }
 
-    async fn play(&mut self, stop: &mut Stop, show: &mut impl FnMut(&Status)) -> End {
+    async fn play(&mut self, config: &Config, stop: &mut Stop, show: &mut impl FnMut(&Status)) -> End {
         let mut reports = tokio::time::interval(REPORTS_EVERY);
         let mut status = tokio::time::interval(STATUS_EVERY);
         loop {
@@ -192,7 +195,7 @@ impl Body {
             let deadline = self.until_deadline();
             tokio::select! {
                 () = stop.wait() => return End::Stopped,
-                Some(event) = self.from_rendezvous.recv() => self.hear_rendezvous(event),
+                Some(event) = self.from_rendezvous.recv() => self.hear_rendezvous(config, event),
                 Some(Control { from, time, bytes }) = self.control.recv() => {
                     self.session.handle_datagram(time, from, &bytes);
                 }
@@ -210,11 +213,15 @@ impl Body {
         }
     }
 
-    fn hear_rendezvous(&mut self, event: Event) {
+    fn hear_rendezvous(&mut self, config: &Config, event: Event) {
         let event = match event {
             Event::Connected => FromRendezvous::Connected,
             Event::Message(text) => FromRendezvous::Message(text),
-            Event::Refused(why) | Event::Disconnected(why) => {
+            Event::Refused(why) => {
+                tracing::warn!("{}", config.wrong("key", why.as_str()));
+                FromRendezvous::Away(why)
+            }
+            Event::Disconnected(why) => {
                 tracing::warn!("{why}");
                 FromRendezvous::Away(why)
             }

@@ -27,8 +27,14 @@ pub struct Card {
 
 /// Why there is no client: a sentence, to be said once while the box waits and tries again.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NoServer(String);
+pub enum NoServer {
+    /// No server runs.
+    #[error("{0}")]
+    Absent(String),
+    /// One runs, but the box cannot play on it, or JACK is not installed.
+    #[error("{0}")]
+    Unfit(String),
+}
 
 /// A client of the JACK server that is not yet part of its graph.
 pub struct Waiting(Client);
@@ -42,27 +48,27 @@ pub fn find(config: &Config) -> Result<Waiting, NoServer> {
     let options = ClientOptions::NO_START_SERVER | ClientOptions::USE_EXACT_NAME;
     let name = config.jack_name();
     let server = server_name(config);
-    let (client, _) = Client::new(name, options).map_err(|error| {
-        NoServer(match error {
-            jack::Error::LibraryError(_) => {
-                "JACK is not installed: install it (Debian: jackd2), or set \"sound\" to \"simulated\""
-                    .to_owned()
-            }
-            jack::Error::ClientError(status) if status.contains(ClientStatus::NAME_NOT_UNIQUE) => format!(
+    let (client, _) = Client::new(name, options).map_err(|error| match error {
+        jack::Error::LibraryError(_) => NoServer::Unfit(
+            "JACK is not installed: install it (Debian: jackd2), or set \"sound\" to \"simulated\""
+                .to_owned(),
+        ),
+        jack::Error::ClientError(status) if status.contains(ClientStatus::NAME_NOT_UNIQUE) => {
+            NoServer::Unfit(format!(
                 "the JACK server \"{server}\" has a client \"{name}\" already: end it, or set \
                  \"client_name\" in the table \"jack\""
-            ),
-            _ => format!(
-                "no JACK server \"{server}\" is running: start one (`jackd -d alsa -r 48000 -p 120`), or set \
-                 \"sound\" to \"simulated\"; waiting for it"
-            ),
-        })
+            ))
+        }
+        _ => NoServer::Absent(format!(
+            "no JACK server \"{server}\" is running: start one (`jackd -d alsa -r 48000 -p 120`), or set \
+             \"sound\" to \"simulated\"; waiting for it"
+        )),
     })?;
     if client.sample_rate() != SAMPLE_RATE {
         let rate = client.sample_rate();
         let sentence =
             format!("the JACK server \"{server}\" runs at {rate} Hz: start it with 48000 Hz (-r 48000)");
-        return Err(NoServer(sentence));
+        return Err(NoServer::Unfit(sentence));
     }
     Ok(Waiting(client))
 }

@@ -3,7 +3,7 @@
 //! Used by [`super::simulated`] and the demo. Files are read whole before the music begins; they are
 //! written by a thread of their own, which the audio thread feeds through a ring.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use proto::units::SAMPLE_RATE;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::path::Path;
@@ -37,7 +37,7 @@ pub fn read(path: &Path) -> anyhow::Result<[Vec<f32>; 2]> {
 /// As [`read`].
 pub fn read_from(path: &Path, from: u32) -> anyhow::Result<[Vec<f32>; 2]> {
     let mut reader = hound::WavReader::open(path)
-        .with_context(|| format!("{} cannot be read: name a WAV file", path.display()))?;
+        .map_err(|error| anyhow!("{} cannot be read ({error}): name a WAV file", path.display()))?;
     let spec = reader.spec();
     if spec.sample_rate != SAMPLE_RATE || !(1..=2).contains(&spec.channels) {
         bail!(
@@ -83,8 +83,9 @@ impl Writer {
             bits_per_sample: 16,
             sample_format: hound::SampleFormat::Int,
         };
-        let file = hound::WavWriter::create(path, spec)
-            .with_context(|| format!("{} cannot be written", path.display()))?;
+        let file = hound::WavWriter::create(path, spec).map_err(|error| {
+            anyhow!("{} cannot be written ({error}): name a file in a folder of yours", path.display())
+        })?;
         let (producer, consumer) = RingBuffer::new(RING);
         let stop = Arc::new(AtomicBool::new(false));
         let name = path.display().to_string();

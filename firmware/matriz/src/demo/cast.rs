@@ -86,15 +86,25 @@ impl Cast {
             out: out.to_owned(),
             logs,
         };
-        cast.start_rendezvous(players).await?;
+        match cast.enter(players, jack).await {
+            Ok(()) => Ok(cast),
+            Err(error) => {
+                cast.end().await; // nobody stays behind on an empty stage
+                Err(error)
+            }
+        }
+    }
+
+    async fn enter(&mut self, players: &[Player], jack: bool) -> anyhow::Result<()> {
+        self.start_rendezvous(players).await?;
         for (index, player) in players.iter().enumerate().filter(|_| jack) {
-            cast.start_jack(player).await?;
-            cast.start_tape(index, player).await?;
+            self.start_jack(player).await?;
+            self.start_tape(index, player).await?;
         }
         for (index, player) in players.iter().enumerate() {
-            cast.start_box(index, player, jack)?;
+            self.start_box(index, player, jack)?;
         }
-        Ok(cast)
+        Ok(())
     }
 
     /// What every box shows now.
@@ -148,8 +158,11 @@ impl Cast {
         for performer in &mut self.boxes {
             terminate(&performer.child);
         }
-        for (name, child) in self.crew.iter().filter(|(name, _)| name.ends_with("-tape")) {
-            tracing::debug!("ending {name}");
+        // One client after the other: jackd gets confused by two that go at the same moment, too.
+        for performer in &mut self.boxes {
+            finish(&mut performer.child).await;
+        }
+        for (_, child) in self.crew.iter().filter(|(name, _)| name.ends_with("-tape")) {
             terminate(child);
         }
         for (index, lines) in &mut self.tapes {
@@ -160,9 +173,6 @@ impl Cast {
             {
                 self.timelines[*index] = Some(Timeline { epoch: Time(epoch), ppm });
             }
-        }
-        for performer in &mut self.boxes {
-            finish(&mut performer.child).await;
         }
         while let Some((_, mut child)) = self.crew.pop() {
             terminate(&child);
@@ -328,9 +338,10 @@ fn key(player: &Player) -> String {
     format!("key of {}", player.name)
 }
 
-/// The name of a player's JACK server, which no other demo on this machine has.
+/// The name of a player's JACK server: always the same, since JACK has room for eight names and keeps that
+/// of a server that was killed until one of the same name comes.
 fn server(player: &Player) -> String {
-    format!("matriz-{}-{}", std::process::id(), player.name)
+    format!("matriz-demo-{}", player.name)
 }
 
 /// A program in the folder of this one.

@@ -64,10 +64,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             }
         }
     });
+    {
+        let line = line.lock().unwrap_or_else(PoisonError::into_inner);
+        println!("{} {}", line.epoch(), line.ppm());
+    }
     drop(client);
     drop(writer);
-    let line = line.lock().unwrap_or_else(PoisonError::into_inner);
-    println!("{} {}", line.epoch(), line.ppm());
     Ok(())
 }
 
@@ -91,7 +93,7 @@ struct Tape {
     position: Position,
     /// The frame that is recorded next.
     next: i64,
-    /// Only read when the client is gone, so the lock is always free.
+    /// Read once, at the end; a cycle that finds it locked leaves it out.
     line: Arc<Mutex<Line>>,
 }
 

@@ -189,7 +189,10 @@ impl Endpoint {
     fn unreachable(&self, error: &std::io::Error) -> String {
         match error.kind() {
             ErrorKind::ConnectionRefused => {
-                format!("nobody listens at {self} (connection refused); is matriz-rendezvous running there?")
+                format!(
+                    "nobody listens at {self} (connection refused): start matriz-rendezvous there, or correct \
+                     \"url\"; trying again"
+                )
             }
             _ => format!("{self} cannot be reached ({error}); check \"url\" and this box's network"),
         }

@@ -78,7 +78,7 @@ async fn where_nobody_listens_the_sentence_asks_for_the_rendezvous() {
     drop(listener);
     let why = plain_endpoint(&url).connect().await.err().unwrap();
     assert!(why.starts_with("nobody listens at 127.0.0.1:"), "{why}");
-    assert!(why.ends_with("(connection refused); is matriz-rendezvous running there?"), "{why}");
+    assert!(why.ends_with("start matriz-rendezvous there, or correct \"url\"; trying again"), "{why}");
 }
 
 #[tokio::test]
