@@ -7,6 +7,7 @@ use crate::audio::{Card, Driver, jack, simulated};
 use crate::clock;
 use crate::config::{Config, Sound};
 use crate::net::{self, Bell, Control, Network, Parts};
+use crate::realtime;
 use crate::rendezvous::{self, Endpoint, Event};
 use engine::{Engine, Handle, Settings};
 use proto::control::Status;
@@ -41,6 +42,7 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
     let endpoint = Endpoint::of(config)?;
     let mut stop = Stop::new()?;
     let (socket, media) = net::bind(config)?;
+    realtime::lock_memory();
     let (mut told, mut gone) = (String::new(), false);
     loop {
         let Some(found) = find_card(config, &mut stop, &mut told, gone).await else { return Ok(()) };

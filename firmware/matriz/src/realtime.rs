@@ -2,6 +2,8 @@
 //!
 //! Where the system does not allow it the box plays all the same and says once what that may cost.
 
+use nix::sys::mman::{MlockAllFlags, mlockall};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use std::sync::Once;
 
 /// Priority of the thread that plays the card, when it is ours (JACK's own threads bring theirs).
@@ -24,5 +26,18 @@ pub fn promote(priority: i32) {
                 std::io::Error::last_os_error()
             );
         });
+    }
+}
+
+/// Keeps all memory of the process in RAM, so that no cycle waits for a disk. Only where the system lets
+/// us lock as much as we like: with a limit, memory that is asked for later would be refused.
+pub fn lock_memory() {
+    let limit = getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(soft, _)| soft);
+    let allowed = limit == RLIM_INFINITY || nix::unistd::geteuid().is_root();
+    if !allowed || mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE).is_err() {
+        tracing::warn!(
+            "memory is not locked: the sound may break up when the machine runs out of it; allow it with \
+             `ulimit -l unlimited` or by the group `audio` in /etc/security/limits.d"
+        );
     }
 }
