@@ -5,9 +5,6 @@
 use proto::control::{PeerStatus, Status};
 use std::fmt::Write;
 
-const HEAD: &str =
-    "  peer             way                     delay    depth   lost   late  conc.     drift   level";
-
 /// The boxes as text, a line for each pair.
 pub fn draw(boxes: &[Status]) -> String {
     let mut text = String::new();
@@ -20,7 +17,11 @@ pub fn draw(boxes: &[Status]) -> String {
             "{name}  {seconds} s, sends {level_db:.0} dB, {overruns} of {cycles} cycles late; rendezvous: \
              {rendezvous}"
         );
-        let _ = writeln!(text, "{HEAD}");
+        let _ = writeln!(
+            text,
+            "  {:<16} {:<21} {:>8} {:>8} {:>6} {:>6} {:>6} {:>9} {:>7}",
+            "peer", "way", "delay", "depth", "lost", "late", "conc.", "drift", "level"
+        );
         if status.peers.is_empty() {
             let _ = writeln!(text, "  nobody else is here yet");
         }

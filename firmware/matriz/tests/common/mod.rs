@@ -1,0 +1,201 @@
+//! A stage for real daemons: boxes, the rendezvous and JACK servers as processes on loopback.
+//!
+//! Used by the promises in the files beside. [`Stage`] gives a test a folder and, where the system allows
+//! it, a network and shared memory of its own, so that nothing that runs on the machine is in the way and
+//! nothing is left behind. [`process`] starts, hears and ends processes, [`player`] is a box, [`jackd`] a
+//! JACK server, [`sound`] what was played and what was heard.
+#![allow(dead_code, clippy::unwrap_used, reason = "helpers of tests; each file uses its own part")]
+
+pub mod jackd;
+pub mod player;
+pub mod process;
+pub mod sound;
+
+use nix::time::{ClockId, clock_gettime};
+use process::Process;
+use proto::units::Time;
+use serde_json::{Value, json};
+use std::ffi::CString;
+use std::io::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// How long a test waits for what must come: long enough for a busy machine, and for every back-off that
+/// a test provokes.
+pub const PATIENCE: Duration = Duration::from_secs(25);
+
+/// The musicians and their keys.
+pub const KEYS: [(&str, &str); 3] = [("porto", "key1"), ("montemor", "key2"), ("lisboa", "key3")];
+
+/// Where a test plays. One test of a file at a time: what is measured is sound, in real time.
+pub struct Stage {
+    folder: tempfile::TempDir,
+    /// Whether network and shared memory are the test's own.
+    pub private: bool,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Stage {
+    pub fn new() -> Stage {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        rendezvous_program(); // builds it, if need be, while there still is a network
+        let private = withdraw().is_ok();
+        Stage { folder: tempfile::tempdir().unwrap(), private, _turn: turn }
+    }
+
+    /// A file or folder on the stage.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file that a person could have written.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// `matriz` with these arguments, in the stage's folder.
+    pub fn matriz(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_matriz"));
+        command.args(arguments).current_dir(&self.folder).env_remove("RUST_LOG");
+        command.env_remove("JACK_DEFAULT_SERVER");
+        command
+    }
+
+    /// `matriz-rendezvous`, listening at a port of loopback (0: the kernel's choice).
+    pub fn rendezvous_at(&self, port: u16) -> Command {
+        let keys: Vec<Value> = KEYS.iter().map(|(name, key)| json!({"name": name, "key": key})).collect();
+        let monitor = json!({"name": "monitor", "key": "monitorkey"});
+        let clients = json!({"client_keys": keys, "monitor_key": monitor});
+        let file = self.write("clients.json", &clients.to_string());
+        let mut command = Command::new(rendezvous_program());
+        command.arg(file).args(["--listen", &format!("127.0.0.1:{port}")]).env_remove("RUST_LOG");
+        command
+    }
+}
+
+/// A running rendezvous.
+pub struct Rendezvous {
+    pub process: Process,
+    pub port: u16,
+}
+
+impl Rendezvous {
+    /// Starts it and waits until it listens.
+    pub fn start(stage: &Stage, port: u16) -> Rendezvous {
+        let process = Process::start("rendezvous", &mut stage.rendezvous_at(port));
+        let port = process.out.wait("the rendezvous's address", |lines| {
+            let address = lines.first()?.strip_prefix("listening on ws://127.0.0.1:")?;
+            address.strip_suffix("/config")?.parse().ok()
+        });
+        Rendezvous { process, port }
+    }
+}
+
+/// Now, on the clock that the boxes count by.
+pub fn now() -> Time {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC_RAW).unwrap();
+    Time(time.tv_sec() * 1_000_000_000 + time.tv_nsec())
+}
+
+/// A machine that worked for more than this share of the time had hardly any left for what it was asked.
+const BUSY: f64 = 0.7;
+
+/// How busy the machine was in a stretch of time.
+pub struct Machine {
+    idle: u64,
+    all: u64,
+}
+
+impl Machine {
+    /// From now on.
+    pub fn watch() -> Machine {
+        let text = std::fs::read_to_string("/proc/stat").unwrap();
+        let times: Vec<u64> =
+            text.lines().next().unwrap().split(' ').filter_map(|word| word.parse().ok()).collect();
+        // user nice system idle iowait irq softirq steal, and two that are part of the first ones.
+        Machine { idle: times[3] + times[4], all: times[..8].iter().sum() }
+    }
+
+    /// Whether it had hardly any time left.
+    pub fn was_busy(&self) -> bool {
+        let now = Machine::watch();
+        let idle = (now.idle - self.idle) as f64 / (now.all - self.all).max(1) as f64;
+        1.0 - idle > BUSY
+    }
+
+    /// Whether a JACK server had no chance on it.
+    pub fn was_hopeless_for_jack(&self) -> bool {
+        realtime_is_refused() && self.was_busy()
+    }
+}
+
+/// Whether this system refuses realtime priority. Then a JACK server comes when nobody else wants to work,
+/// and on a busy machine hardly ever.
+pub fn realtime_is_refused() -> bool {
+    let attempt = || {
+        let parameters = libc::sched_param { sched_priority: 1 };
+        // SAFETY: 0 is this thread, which ends at once; the kernel only reads `parameters`.
+        unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) != 0 }
+    };
+    std::thread::spawn(attempt).join().unwrap()
+}
+
+/// A TCP port at which nobody listens now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// `matriz-rendezvous`, which lies beside `matriz`; built if nobody has done so yet.
+fn rendezvous_program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let matriz = Path::new(env!("CARGO_BIN_EXE_matriz"));
+        let program = matriz.with_file_name("matriz-rendezvous");
+        if !program.exists() {
+            let folder = matriz.parent().unwrap();
+            let profile = match folder.file_name().unwrap().to_str().unwrap() {
+                "debug" => "dev", // the one profile whose folder has another name
+                other => other,
+            };
+            let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            cargo.args(["build", "--locked", "-p", "rendezvous", "--bin", "matriz-rendezvous"]);
+            cargo.args(["--profile", profile, "--target-dir"]).arg(folder.parent().unwrap());
+            assert!(cargo.status().unwrap().success(), "{cargo:?} failed");
+        }
+        program
+    })
+}
+
+/// Gives this thread, and every process that it starts, a network with nothing but loopback, a `/dev/shm`
+/// and semaphores of their own; they vanish with the last of them. Needs root.
+///
+/// # Errors
+/// The system does not allow it; then the test plays among everything else on the machine.
+fn withdraw() -> Result<()> {
+    let done = |result: libc::c_int| if result < 0 { Err(Error::last_os_error()) } else { Ok(()) };
+    let (root, shm, tmpfs) = (c"/", c"/dev/shm", c"tmpfs");
+    let none: *const libc::c_void = std::ptr::null();
+    // SAFETY: system calls that read their arguments only, which outlive them; they change what this
+    // thread and its children see, and nothing of this process's memory.
+    unsafe {
+        done(libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWIPC))?;
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        done(libc::mount(std::ptr::null(), root.as_ptr(), std::ptr::null(), private, none))?;
+        done(libc::mount(tmpfs.as_ptr(), shm.as_ptr(), tmpfs.as_ptr(), 0, none))?;
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        done(socket)?;
+        let mut request: libc::ifreq = std::mem::zeroed();
+        for (to, from) in request.ifr_name.iter_mut().zip(CString::new("lo").unwrap().as_bytes()) {
+            *to = *from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+        let up = done(libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request));
+        libc::close(socket);
+        up
+    }
+}
