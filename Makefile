@@ -11,7 +11,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'Options of the session go into ARGS, for instance:  make run ARGS="--seconds 20 --json"'
 
 .PHONY: run
@@ -26,6 +26,10 @@ build: packages ## build the box and the rendezvous into target/release
 .PHONY: test
 test: ## check and test everything
 	@.ci/rust .ci/test
+
+.PHONY: bench-world
+bench-world: packages ## judge depth, loss and drift on simulated lines; writes out/bench/world.json
+	@$(CARGO) run --release --locked --quiet --package sim --bin world -- out/bench
 
 .PHONY: lint
 lint: ## check the form only: rustfmt, clippy, rustdoc

@@ -70,6 +70,8 @@ pub struct Receive {
     late: u64,
     concealed: u64,
     recovered: u64,
+    /// Largest slewing since the last report, in parts per million.
+    stretch: f64,
     /// Interarrival jitter in frames (RFC 3550 appendix A.8), and the delay that it compares with.
     jitter: f64,
     last_delay: f64,
@@ -115,6 +117,7 @@ impl Receive {
             late: 0,
             concealed: 0,
             recovered: 0,
+            stretch: 0.0,
             jitter: 0.0,
             last_delay: 0.0,
             decoded: Box::new([0.0; 2 * LONGEST]),
@@ -266,6 +269,7 @@ impl Receive {
             jitter: self.jitter as u32,
             depth_ms: (depth / 48.0) as f32,
             drift_ppm: self.drift.ppm() as f32,
+            stretch_ppm: std::mem::take(&mut self.stretch) as f32,
             level_db: self.meter.read(),
         }
     }
@@ -342,6 +346,7 @@ impl Receive {
             if shortage > 0.0 { shortage / GROW_TIME } else { (shortage + SLACK).min(0.0) / SHRINK_TIME };
         let change = SLEW_STEP * cycle.frames as f64;
         play.slew += (wanted.clamp(-MAX_SLEW, MAX_SLEW) - play.slew).clamp(-change, change);
+        self.stretch = self.stretch.max(play.slew.abs() * 1e6);
         ((1.0 + self.drift.ppm() * 1e-6 - play.slew) * 4_294_967_296.0) as u64
     }
 

@@ -89,10 +89,6 @@ impl Band {
         let level = self.level(from, to, event, (since, until));
         let broken = level.iter().filter(|level| **level < BROKEN).count() as u64;
         let who = format!("{} at {}", speaker.name, listener.name);
-        eprintln!(
-            "{who}: {concealed} of {received} concealed, {overruns} late, {broken} broken of {}",
-            level.len()
-        );
         assert!(
             concealed <= received / GOOD_DAY.0 + GOOD_DAY.1 + overruns,
             "{who}: {concealed} of {received} packets were concealed, but only {overruns} cycles were late"

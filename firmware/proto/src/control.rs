@@ -58,6 +58,9 @@ pub struct PeerReport {
     pub depth_ms: f32,
     /// Clock of the peer's card against ours, in parts per million; positive is faster.
     pub drift_ppm: f32,
+    /// Largest deviation of the pitch since the last report, in parts per million: what makes the buffer
+    /// longer or shorter.
+    pub stretch_ppm: f32,
     /// Loudness since the last report, root mean square, in dB full scale.
     pub level_db: f32,
 }
@@ -159,6 +162,9 @@ pub struct PeerStatus {
     pub concealed: u64,
     /// Clock of the peer's card against ours, parts per million.
     pub drift_ppm: f32,
+    /// Largest deviation of the pitch in the last tenth of a second, parts per million.
+    #[serde(default)]
+    pub stretch_ppm: f32,
     /// Loudness, dB full scale.
     pub level_db: f32,
 }

@@ -10,6 +10,6 @@ mod link;
 mod station;
 mod world;
 
-pub use link::Link;
-pub use station::{Ear, Input, Spec};
+pub use link::{Link, Trouble};
+pub use station::{Ear, Input, Spec, Tap};
 pub use world::World;

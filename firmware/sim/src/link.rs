@@ -22,6 +22,32 @@ pub struct Link {
     pub reorder: f64,
     /// Share of datagrams that come twice.
     pub duplicate: f64,
+    /// What else happens on the line from time to time.
+    pub trouble: Trouble,
+}
+
+/// What happens on a line from time to time, at intervals that are random around `every`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Trouble {
+    /// Nothing.
+    #[default]
+    None,
+    /// Somebody else uses the line for `length`: a queue fills up to `delay` and drains again.
+    Load {
+        /// Mean time between two.
+        every: Duration,
+        /// How long each lasts.
+        length: Duration,
+        /// How much longer a datagram takes at the height of it.
+        delay: Duration,
+    },
+    /// Nothing passes for up to `length`, then everything at once: a radio that repeats.
+    Stalls {
+        /// Mean time between two.
+        every: Duration,
+        /// The longest.
+        length: Duration,
+    },
 }
 
 impl Default for Link {
@@ -34,6 +60,7 @@ impl Default for Link {
             burst: 1.0,
             reorder: 0.0,
             duplicate: 0.0,
+            trouble: Trouble::None,
         }
     }
 }
@@ -48,25 +75,41 @@ pub(crate) struct Line {
     last: Time,
     /// The last datagram was lost.
     bad: bool,
+    /// When the trouble began that is under way or was the last, when it ended, and when the next begins.
+    began: Time,
+    ended: Time,
+    next: Time,
+    /// Has random numbers of its own: how often datagrams are sent must not move the trouble.
+    fate: Rng,
 }
 
 impl Line {
     pub fn new(link: Link, seed: u64) -> Self {
-        Line { link, random: Rng::with_seed(seed), last: Time(0), bad: false }
+        Line {
+            link,
+            random: Rng::with_seed(seed),
+            last: Time(0),
+            bad: false,
+            began: Time(0),
+            ended: Time(0),
+            next: Time(0),
+            fate: Rng::with_seed(!seed),
+        }
     }
 
     /// When a datagram sent `now` arrives: never, once or twice.
     pub fn carry(&mut self, now: Time) -> Vec<Time> {
         // Always the same count of random numbers per datagram: a change of one share moves nothing else.
         let dice: [f64; 4] = std::array::from_fn(|_| self.random.f64());
-        let Link { delay, jitter, loss, burst, reorder, duplicate } = self.link;
+        let trouble = self.trouble(now);
+        let Link { delay, jitter, loss, burst, reorder, duplicate, .. } = self.link;
         let lose = if self.bad { 1.0 - 1.0 / burst } else { loss / (burst * (1.0 - loss)) };
         // With bursts of 1 a loss would never follow a loss; independent losses do.
         self.bad = dice[0] < if burst > 1.0 { lose } else { loss };
         if self.bad {
             return Vec::new();
         }
-        let mut arrival = now + delay + jitter.mul_f64(dice[1]);
+        let mut arrival = now + delay + jitter.mul_f64(dice[1]) + trouble;
         if dice[2] < reorder {
             arrival = arrival + OVERTAKEN;
         } else {
@@ -74,5 +117,30 @@ impl Line {
             self.last = arrival;
         }
         if dice[3] < duplicate { vec![arrival, arrival + Duration::from_micros(300)] } else { vec![arrival] }
+    }
+
+    /// How much longer a datagram takes that is sent `now`.
+    fn trouble(&mut self, now: Time) -> Duration {
+        let (every, length) = match self.link.trouble {
+            Trouble::None => return Duration::ZERO,
+            Trouble::Load { every, length, .. } | Trouble::Stalls { every, length } => (every, length),
+        };
+        while self.next <= now {
+            let shorter =
+                if matches!(self.link.trouble, Trouble::Stalls { .. }) { self.fate.f64() } else { 1.0 };
+            self.began = self.next;
+            self.ended = self.began + length.mul_f64(shorter);
+            self.next = self.ended + every.mul_f64(0.5 + self.fate.f64());
+        }
+        let (left, into) = (self.ended.since(now), now.since(self.began));
+        match self.link.trouble {
+            Trouble::Load { length, delay, .. } if !left.is_zero() => {
+                // Fills for a third of the time and drains for a third.
+                let near = left.min(into).as_secs_f64() * 3.0 / length.as_secs_f64();
+                delay.mul_f64(near.min(1.0))
+            }
+            Trouble::Stalls { .. } => left,
+            _ => Duration::ZERO,
+        }
     }
 }

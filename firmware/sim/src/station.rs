@@ -17,6 +17,9 @@ pub type Input = Box<dyn FnMut(i64) -> f32>;
 /// What listens at a box: card position and the left channel of the mix, each cycle.
 pub type Ear = Box<dyn FnMut(i64, &[f32])>;
 
+/// What sees every packet that reaches a box: when it came, and its RTP timestamp. Copies are not shown.
+pub type Tap = Box<dyn FnMut(Time, i64)>;
+
 /// A box to be put into the world.
 pub struct Spec {
     /// Its name.
@@ -33,6 +36,8 @@ pub struct Spec {
     pub input: Input,
     /// What listens to it.
     pub ear: Ear,
+    /// What looks at its line.
+    pub tap: Tap,
 }
 
 impl Spec {
@@ -46,6 +51,7 @@ impl Spec {
             settings: Settings::default(),
             input: Box::new(|_| 0.0),
             ear: Box::new(|_, _| ()),
+            tap: Box::new(|_, _| ()),
         }
     }
 }
@@ -149,6 +155,9 @@ impl Station {
         let Ok(rtp::Packet { header, payload }) = rtp::Packet::parse(bytes) else { return };
         let Some(slot) = self.routes.slot(header.ssrc) else { return };
         for (behind, payload) in packets(header.payload_type, payload) {
+            if behind == 0 {
+                (self.spec.tap)(now, i64::from(header.timestamp));
+            }
             if let Some(arrival) = Arrival::new(slot, &header, behind, now, payload) {
                 // A full ring is a box that does not keep up; a simulated one always does.
                 self.handle.arrivals.push(arrival).expect("every cycle empties the ring");

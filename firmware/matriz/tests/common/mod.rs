@@ -102,9 +102,6 @@ pub fn now() -> Time {
     Time(time.tv_sec() * 1_000_000_000 + time.tv_nsec())
 }
 
-/// A machine that worked for more than this share of the time had hardly any left for what it was asked.
-const BUSY: f64 = 0.7;
-
 /// How busy the machine was in a stretch of time.
 pub struct Machine {
     idle: u64,
@@ -121,22 +118,25 @@ impl Machine {
         Machine { idle: times[3] + times[4], all: times[..8].iter().sum() }
     }
 
-    /// Whether it had hardly any time left.
-    pub fn was_busy(&self) -> bool {
+    /// The share of all its processors' time in which it worked, from 0 to 1.
+    fn worked(&self) -> f64 {
         let now = Machine::watch();
-        let idle = (now.idle - self.idle) as f64 / (now.all - self.all).max(1) as f64;
-        1.0 - idle > BUSY
+        1.0 - (now.idle - self.idle) as f64 / (now.all - self.all).max(1) as f64
     }
 
-    /// Whether a JACK server had no chance on it.
-    pub fn was_hopeless_for_jack(&self) -> bool {
-        realtime_is_refused() && self.was_busy()
+    /// Whether others may have been in the way.
+    pub fn was_busy(&self) -> bool {
+        self.worked() > 0.7
+    }
+
+    /// Whether others certainly were in the way: there was no time left, and sound does not go first here.
+    pub fn was_hopeless(&self) -> bool {
+        self.worked() > 0.95 && realtime_is_refused()
     }
 }
 
-/// Whether this system refuses realtime priority. Then a JACK server comes when nobody else wants to work,
-/// and on a busy machine hardly ever.
-pub fn realtime_is_refused() -> bool {
+/// Whether this system refuses realtime priority, so that a sound card waits until others have worked.
+fn realtime_is_refused() -> bool {
     let attempt = || {
         let parameters = libc::sched_param { sched_priority: 1 };
         // SAFETY: 0 is this thread, which ends at once; the kernel only reads `parameters`.

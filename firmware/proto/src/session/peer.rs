@@ -235,6 +235,7 @@ impl Peer {
             recovered: self.report.recovered,
             concealed: self.report.concealed,
             drift_ppm: self.report.drift_ppm,
+            stretch_ppm: self.report.stretch_ppm,
             level_db: self.report.level_db,
         }
     }
