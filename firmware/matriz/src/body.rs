@@ -47,7 +47,19 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
     loop {
         let Some(found) = find_card(config, &mut stop, &mut told, gone).await else { return Ok(()) };
         let identity = identity(config, &media);
-        let mut body = Body::start(config, found, identity, socket.try_clone()?, endpoint.clone())?;
+        let mut body = match Body::start(config, found, identity, socket.try_clone()?, endpoint.clone()) {
+            Ok(body) => body,
+            // JACK may be better after its next start; what a simulated card lacks does not come by itself.
+            Err(error) if config.sound == Sound::Jack => {
+                say_once(&mut told, format!("{error:#}; waiting for it"));
+                match pause(&mut stop).await {
+                    Pause::Over => continue,
+                    Pause::Stopped => return Ok(()),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        told.clear();
         let end = body.play(config, &mut stop, &mut show).await;
         body.leave(&mut show).await;
         match end {
@@ -72,17 +84,26 @@ async fn find_card(config: &Config, stop: &mut Stop, told: &mut String, gone: bo
     }
     loop {
         match jack::find(config) {
-            Ok(waiting) => {
-                told.clear();
-                return Some(Found::Jack(waiting));
-            }
+            Ok(waiting) => return Some(Found::Jack(waiting)),
             Err(jack::NoServer::Absent(_)) if gone => {}
             Err(why) => say_once(told, why.to_string()),
         }
-        tokio::select! {
-            () = stop.wait() => return None,
-            () = tokio::time::sleep(CARD_RETRY) => {}
+        if let Pause::Stopped = pause(stop).await {
+            return None;
         }
+    }
+}
+
+/// How a pause between two looks at the card ended.
+enum Pause {
+    Over,
+    Stopped,
+}
+
+async fn pause(stop: &mut Stop) -> Pause {
+    tokio::select! {
+        () = stop.wait() => Pause::Stopped,
+        () = tokio::time::sleep(CARD_RETRY) => Pause::Over,
     }
 }
 

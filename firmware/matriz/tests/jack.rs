@@ -164,12 +164,21 @@ fn a_box_that_waits_for_its_jack_server_can_be_ended() {
 }
 
 #[test]
-fn a_jack_server_of_another_rate_is_told_in_a_sentence() {
+fn a_jack_server_that_does_not_fit_is_told_in_a_sentence_until_one_fits() {
     let stage = Stage::new();
     let server = server_name("cd");
-    let _jackd = Jackd::start_at(&server, 128, 44_100);
+    let mut jackd = Jackd::start_at(&server, 128, 44_100);
     let mut porto = Player::start(&stage, &Setup::jack("porto", free_port(), &server));
     let sentence = porto.process.log.wait_for(&[&server, "44100 Hz"]);
     assert!(sentence.contains("start it with 48000 Hz (-r 48000)"), "{sentence}");
+
+    jackd.process.terminate();
+    jackd = Jackd::start(&server, 8_192);
+    let sentence = porto.process.log.wait_for(&["period of 8192 frames is too long"]);
+    assert!(sentence.contains("start it with at most 4096 (-p)"), "{sentence}");
+
+    jackd.process.terminate();
+    let _jackd = Jackd::start(&server, 256);
+    porto.wait("its card plays", |status| status.cycles > 0);
     porto.stop();
 }
