@@ -68,8 +68,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let line = line.lock().unwrap_or_else(PoisonError::into_inner);
         println!("{} {}", line.epoch(), line.ppm());
     }
-    drop(client);
+    // The recording is whole before the client goes: jackd may let it wait for long.
     drop(writer);
+    drop(client);
     Ok(())
 }
 
