@@ -1,4 +1,7 @@
 //! A JACK server with the dummy backend, and what its clients look like from outside.
+//!
+//! Above [`super::process`]. Nobody sits at a dummy card: [`tape`] plays into a box and records it, with
+//! the tape machine that `matriz demo --jack` uses.
 
 use super::Stage;
 use super::process::Process;

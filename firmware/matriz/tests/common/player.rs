@@ -1,4 +1,7 @@
 //! A box with its configuration, its status lines and its recording.
+//!
+//! Between [`super::process`], which runs it, and the promises, which ask it what it hears: by the status
+//! that `matriz FILE --json` prints four times a second, and by the WAV file of its simulated card.
 
 use super::process::Process;
 use super::sound::Recording;

@@ -1,4 +1,7 @@
 //! A process that is heard line by line, and that never outlives its test.
+//!
+//! Below boxes, rendezvous and JACK servers. Threads read what it says; whoever waits for a sentence is
+//! woken by the line that has it, and fails with the last lines when none comes.
 
 use super::PATIENCE;
 use nix::sys::signal::{Signal, kill};

@@ -1,4 +1,7 @@
 //! What is played into the boxes, and what can be said about what they heard.
+//!
+//! Pure but for the files. Who was heard when is read from tones: each box plays one of its own, and its
+//! level in another's recording is measured every 10 ms.
 
 use proto::units::Time;
 use std::f64::consts::TAU;
