@@ -31,7 +31,7 @@ pub struct Config {
     pub name: String,
     /// The rendezvous, `ws://` or `wss://`.
     pub url: String,
-    /// The network card whose address is offered and bound, for example `eth0`; any if absent.
+    /// The network card whose address is offered, for example `eth0`; any if absent.
     pub interface: Option<String>,
     /// TCP port of the RTSP server.
     #[serde(default = "default_port")]

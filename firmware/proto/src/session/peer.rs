@@ -125,7 +125,7 @@ impl Peer {
     /// Whether the next report is a whole one; counts it.
     pub fn is_whole_report(&mut self) -> bool {
         self.reports = if self.way.is_some() { self.reports + 1 } else { 0 };
-        self.reports % WHOLE_REPORT <= 1
+        self.reports == 0 || self.reports % WHOLE_REPORT == 1
     }
 
     pub fn handle_sender_report(&mut self, now: Time, ntp: u64) {
@@ -194,6 +194,9 @@ impl Peer {
     /// How we hear the peer (RFC 3550 section 6.4.1, appendix A.3).
     pub fn block(&mut self, now: Time) -> Block {
         let (highest, received) = (self.report.highest, self.report.received);
+        if self.counted.1 == 0 {
+            self.counted = (highest, received); // sequence numbers begin anywhere
+        }
         let expected = highest.wrapping_sub(self.counted.0);
         let came = received.saturating_sub(self.counted.1).min(u64::from(expected)) as u32;
         self.counted = (highest, received);
