@@ -8,33 +8,41 @@ use crate::packet::{Arrival, Packet};
 use crate::receive::Receive;
 use crate::resample::Filter;
 use crate::send::Send;
-use crate::{Cycle, MAX_CYCLE};
-use proto::control::{Command, Report, SLOTS};
+use crate::{Cycle, Keeping, MAX_CYCLE};
+use proto::control::{CYCLE_TIMES, Command, Depth, Pace, Report, SLOTS};
+use proto::format::{Format, Layout};
+use proto::units::frames_to_nanos;
 use rtrb::{Consumer, Producer, RingBuffer};
 
 /// How often a report goes up, in frames: 100 ms.
 const REPORT_EVERY: i64 = 4_800;
 
 /// Room in the rings: 100 ms of packets of all peers, 100 ms of our own, and what a burst of commands takes.
-const ARRIVALS: usize = 40 * SLOTS;
-const PACKETS: usize = 64;
+const ARRIVALS: usize = 80 * SLOTS;
+const PACKETS: usize = 128;
 const COMMANDS: usize = 64;
 const REPORTS: usize = 16;
 
-/// What is fixed while the engine lives.
+/// What is fixed while the engine lives, and what it begins with.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// 1: both inputs together as mono. 2: stereo.
-    pub channels: usize,
-    /// Bits per second of our own signal.
-    pub bitrate: i32,
+    /// What is sent; mono is both inputs together.
+    pub format: Format,
+    /// Length and bit rate of Opus packets until a command says otherwise.
+    pub pace: Pace,
+    /// Whether Opus packets may build on each other.
+    pub prediction: bool,
     /// Gain of our own signal in decibels.
     pub gain_db: f32,
+    /// How the peers' buffers trade delay against late packets.
+    pub depth: Depth,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { channels: 1, bitrate: 96_000, gain_db: 0.0 }
+        let format = Format::default();
+        let pace = Pace { frames: 120, bitrate: 96_000 };
+        Settings { format, pace, prediction: false, gain_db: 0.0, depth: Depth::default() }
     }
 }
 
@@ -73,15 +81,13 @@ impl Engine {
         let (arrival_in, arrivals) = RingBuffer::new(ARRIVALS);
         let (packets, packets_out) = RingBuffer::new(PACKETS);
         let (reports, reports_out) = RingBuffer::new(REPORTS);
-        let mut send = Send::new(settings.channels, settings.bitrate);
-        send.set_gain(settings.gain_db);
         let engine = Engine {
             commands,
             arrivals,
             packets,
             reports,
-            send,
-            peers: (0..SLOTS).map(|_| Receive::new()).collect(),
+            send: Send::new(&settings),
+            peers: (0..SLOTS).map(|_| Receive::new(settings.depth)).collect(),
             filter: Filter::new(),
             mix: [Box::new([0.0; MAX_CYCLE]), Box::new([0.0; MAX_CYCLE])],
             heard: [false; SLOTS],
@@ -95,9 +101,8 @@ impl Engine {
 
     /// One cycle: `capture` is what the card recorded in it (two channels of `cycle.frames`; the same
     /// twice for one input), [`Engine::mix`] and [`Engine::peer`] are what it shall play next.
-    /// `overruns` is how many cycles the machine has missed or finished too late so far. Returns whether
-    /// packets wait for the network thread.
-    pub fn process(&mut self, cycle: Cycle, capture: [&[f32]; 2], overruns: u64) -> bool {
+    /// Returns whether packets wait for the network thread.
+    pub fn process(&mut self, cycle: Cycle, capture: [&[f32]; 2], keeping: Keeping) -> bool {
         debug_assert!(cycle.frames <= MAX_CYCLE, "the sound backend keeps cycles within MAX_CYCLE");
         while let Ok(command) = self.commands.pop() {
             self.carry_out(command);
@@ -110,7 +115,7 @@ impl Engine {
         let sent = self.report.sent;
         self.send(&cycle, capture);
         self.play(&cycle);
-        self.report(&cycle, overruns);
+        self.report(&cycle, keeping);
         self.report.sent > sent
     }
 
@@ -137,6 +142,7 @@ impl Engine {
                 }
             }
             Command::Gain { db } => self.send.set_gain(db),
+            Command::Pace(pace) => self.send.set_pace(pace),
         }
     }
 
@@ -159,14 +165,27 @@ impl Engine {
             *heard = peer.process(cycle, &self.filter);
             if *heard {
                 let [peer_left, peer_right] = peer.out(cycle.frames);
-                left.iter_mut().zip(peer_left).for_each(|(mix, x)| *mix += x);
-                right.iter_mut().zip(peer_right).for_each(|(mix, x)| *mix += x);
+                let both = || peer_left.iter().zip(peer_right).map(|(left, right)| left + right);
+                if peer.format().layout == Layout::Separate {
+                    // Nobody's voice is only on the left because it came by the first input.
+                    left.iter_mut().zip(both()).for_each(|(mix, x)| *mix += x);
+                    right.iter_mut().zip(both()).for_each(|(mix, x)| *mix += x);
+                } else {
+                    left.iter_mut().zip(peer_left).for_each(|(mix, x)| *mix += x);
+                    right.iter_mut().zip(peer_right).for_each(|(mix, x)| *mix += x);
+                }
             }
         }
     }
 
-    fn report(&mut self, cycle: &Cycle, overruns: u64) {
+    fn report(&mut self, cycle: &Cycle, keeping: Keeping) {
         self.report.cycles += 1;
+        if keeping.last_cycle > 0 {
+            let tenth = frames_to_nanos(cycle.frames as f64).unsigned_abs().max(10) / 10;
+            let class = (keeping.last_cycle / tenth).min(CYCLE_TIMES as u64 - 1);
+            self.report.cycle_times[class as usize] += 1;
+            self.report.longest_cycle = self.report.longest_cycle.max(keeping.last_cycle);
+        }
         if cycle.frame - self.reported < REPORT_EVERY {
             return;
         }
@@ -174,7 +193,8 @@ impl Engine {
         self.report.time = cycle.time;
         self.report.frame = cycle.frame;
         self.report.period = cycle.frames as u32;
-        self.report.overruns = overruns;
+        self.report.overruns = keeping.overruns;
+        self.report.pace = self.send.pace();
         self.report.level_db = self.send.read_level();
         for (report, peer) in self.report.peers.iter_mut().zip(self.peers.iter_mut()) {
             *report = peer.read_report();

@@ -9,6 +9,7 @@
 pub mod codec;
 mod drift;
 mod engine;
+pub mod extrapolate;
 pub mod packet;
 mod playout;
 mod receive;
@@ -34,4 +35,13 @@ pub struct Cycle {
     pub frame: i64,
     /// Length of the cycle in frames, at most [`MAX_CYCLE`].
     pub frames: usize,
+}
+
+/// How the machine has kept up so far, by the clock that the engine does not have.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keeping {
+    /// Cycles that it has missed or finished too late.
+    pub overruns: u64,
+    /// Time that the last cycle took, in nanoseconds; 0: not known.
+    pub last_cycle: u64,
 }

@@ -3,6 +3,7 @@
 //! Going out, a [`Packet`] has only its place on the card's time line; the network thread adds the RTP
 //! header. Coming in, an [`Arrival`] has the peer's slot instead of an address.
 
+use proto::format::Format;
 use proto::rtp::Header;
 use proto::units::Time;
 
@@ -37,6 +38,8 @@ pub struct Arrival {
     pub sequence: u16,
     /// RTP timestamp, in frames of the peer's card.
     pub timestamp: u32,
+    /// What the payload is.
+    pub format: Format,
     /// 0, or how many frames it lies before the packet `sequence`, in which it came as a copy (RFC 2198).
     pub behind: u32,
     /// When the datagram reached this machine.
@@ -48,10 +51,14 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// What the datagram with this header brought at `time`: a packet that lies `behind` frames before
-    /// its timestamp, 0 unless it is a copy. `None` if the payload is empty or longer than
-    /// [`MAX_PAYLOAD`].
-    pub fn new(slot: u8, header: &Header, behind: u32, time: Time, payload: &[u8]) -> Option<Self> {
+    /// What the datagram with this header brought at `time`, as [`proto::routes::packets`] takes it apart.
+    /// `None` if the payload is empty or longer than [`MAX_PAYLOAD`].
+    pub fn new(
+        slot: u8,
+        header: &Header,
+        (format, behind, payload): (Format, u32, &[u8]),
+        time: Time,
+    ) -> Option<Self> {
         if payload.is_empty() || payload.len() > MAX_PAYLOAD {
             return None;
         }
@@ -59,7 +66,7 @@ impl Arrival {
         bytes[..payload.len()].copy_from_slice(payload);
         let timestamp = header.timestamp.wrapping_sub(behind);
         let (sequence, len) = (header.sequence, payload.len() as u16);
-        Some(Arrival { slot, sequence, timestamp, behind, time, len, bytes })
+        Some(Arrival { slot, sequence, timestamp, format, behind, time, len, bytes })
     }
 
     /// The encoded frame.

@@ -1,33 +1,30 @@
 //! How long to wait: the depth of a peer's buffer, from how its packets came so far.
 //!
-//! Fed by `receive` with every packet's delay above the envelope that `drift` follows, and with the
-//! delay at which the packet would have been just in time for a cycle of our card. Gives the least lag
-//! that lets all but a chosen share of packets be in time. Source: the quantile method of
-//! M. Narbutt and L. Murphy (2003) and of R. Ramjee et al. (1994), with two windows: a fast one that
-//! also sees the phase of the two cards, a slow one that remembers rare delays.
+//! Fed by `receive` with every packet's delay above the envelope that `drift` follows, and with the delay
+//! at which the packet would have been just in time for a cycle of our card. Gives the lag at which one
+//! millisecond more would save too few packets from being late to be worth its delay; how many are
+//! enough, the user chooses in words ([`Depth`]). Two windows: a fast one that also sees the phase of the
+//! two cards, a slow one that remembers rare delays. Sources: R. Ramjee et al. (1994), M. Narbutt and
+//! L. Murphy (2003) for depth from the distribution of delays; the price is ours (docs/decisions/0008).
 
 use crate::resample::AHEAD;
+use proto::control::Depth;
 
-/// Width of a bin, in frames: 0.25 ms.
-const BIN: f64 = 12.0;
+/// Width of a bin, in frames: a twelfth of a millisecond.
+const BIN: f64 = 4.0;
 
 /// Bins: from 4 ms below the envelope to 76 ms above it; more is counted in the last.
-const BINS: usize = 320;
-const BELOW: f64 = 16.0;
-
-/// Share of packets that shall be in time: all but 0.1 % in the long run. The fast window holds only 800
-/// packets, so it looks at the worst half per cent and leaves what is rarer to the slow one.
-const SLOW_QUANTILE: f64 = 0.999;
-const FAST_QUANTILE: f64 = 0.995;
+const BINS: usize = 960;
+const BELOW: f64 = 48.0;
 
 /// How far the windows look back, in packets' frames: 2 s and 30 s.
 const FAST: f64 = 2.0 * 48_000.0;
 const SLOW: f64 = 30.0 * 48_000.0;
 
-/// A packet must lie ready this long before the cycle that needs it, in frames (0.3 ms): the network
-/// thread wakes in between, and at 100 ppm the phase of the cards moves this far in 3 s, so that the
-/// depth has grown before the packets begin to miss their cycle.
-pub const GUARD: f64 = 14.0;
+/// A packet must lie ready this long before the cycle that needs it, in frames (0.15 ms): the network
+/// thread wakes in between, and at 100 ppm the phase of the cards moves this far in 1.5 s, so that the
+/// depth has grown before many packets miss their cycle.
+pub const GUARD: f64 = 7.0;
 
 /// Extra depth at the start, when little is known, in frames (5 ms), and how long it takes to go.
 const CAUTION: f64 = 240.0;
@@ -36,8 +33,19 @@ const CAUTION_LASTS: f64 = 5.0 * 48_000.0;
 /// Frames that a cycle reads beyond its own length: the filter's reach and the rounding of its ratio.
 const REACH: f64 = AHEAD as f64 + 2.0;
 
+/// Share of packets that one millisecond of depth must save from being late.
+fn price(depth: Depth) -> f64 {
+    match depth {
+        Depth::Tight => 0.004,
+        Depth::Balanced => 0.000_65,
+        Depth::Safe => 0.000_03,
+    }
+}
+
 /// Depth of one peer's buffer.
 pub struct Playout {
+    /// What a frame of depth costs, as a share of packets.
+    price: f64,
     fast: Histogram,
     slow: Histogram,
     need: Histogram,
@@ -47,8 +55,10 @@ pub struct Playout {
 
 impl Playout {
     /// Nothing known yet.
-    pub fn new() -> Self {
-        Playout { fast: Histogram::new(), slow: Histogram::new(), need: Histogram::new(), start: 0 }
+    pub fn new(depth: Depth) -> Self {
+        let price = price(depth) / 48.0;
+        let (fast, slow, need) = (Histogram::new(), Histogram::new(), Histogram::new());
+        Playout { price, fast, slow, need, start: 0 }
     }
 
     /// Forgets everything.
@@ -70,28 +80,22 @@ impl Playout {
         self.need.add(need, frames / FAST);
     }
 
-    /// The lag to have at card position `frame`, in frames above the envelope: from a packet's place on
-    /// the peer's time line to ours.
+    /// The lag to have at card position `frame`, in frames above the envelope: from a packet's last frame
+    /// on the peer's time line to ours.
     pub fn target(&self, frame: i64) -> f64 {
-        let rare = (self.slow.quantile(SLOW_QUANTILE) - self.fast.quantile(FAST_QUANTILE)).max(0.0);
+        let rare = (self.slow.best(self.price) - self.fast.best(self.price)).max(0.0);
         let age = (frame - self.start) as f64 / CAUTION_LASTS;
-        self.need.quantile(FAST_QUANTILE) + rare + REACH + CAUTION * (1.0 - age).clamp(0.0, 1.0)
+        self.need.best(self.price) + rare + REACH + CAUTION * (1.0 - age).clamp(0.0, 1.0)
     }
 
     /// Delay of a median packet in the last seconds, in frames above the envelope: what waits in queues.
     pub fn queue(&self) -> f64 {
-        self.fast.quantile(0.5)
+        self.fast.median()
     }
 
     /// Delay of a median packet, in frames above the envelope.
     pub fn median(&self) -> f64 {
-        self.slow.quantile(0.5)
-    }
-}
-
-impl Default for Playout {
-    fn default() -> Self {
-        Self::new()
+        self.slow.median()
     }
 }
 
@@ -127,19 +131,38 @@ impl Histogram {
         }
     }
 
-    /// Upper edge of the bin that holds the quantile, in frames; 0 if nothing was counted.
-    fn quantile(&self, share: f64) -> f64 {
+    /// Upper edge of a bin, in frames.
+    fn edge(bin: usize) -> f64 {
+        (bin as f64 + 1.0 - BELOW) * BIN
+    }
+
+    /// The delay at which the share of longer ones and the `price` of each frame of delay are together
+    /// the least; 0 if nothing was counted.
+    fn best(&self, price: f64) -> f64 {
         if self.total <= 0.0 {
             return 0.0;
         }
-        let mut above = self.total * (1.0 - share);
+        let (mut longer, mut best) = (0.0, (f64::INFINITY, 0.0));
+        for bin in (0..BINS).rev() {
+            let cost = longer / self.total + price * Self::edge(bin);
+            if cost < best.0 {
+                best = (cost, Self::edge(bin));
+            }
+            longer += self.bins[bin];
+        }
+        best.1
+    }
+
+    /// The delay that half of all do not exceed, in frames; 0 if nothing was counted.
+    fn median(&self) -> f64 {
+        let mut above = self.total / 2.0;
         for bin in (0..BINS).rev() {
             above -= self.bins[bin];
             if above < 0.0 {
-                return (bin as f64 + 1.0 - BELOW) * BIN;
+                return Self::edge(bin);
             }
         }
-        -BELOW * BIN
+        0.0
     }
 }
 
@@ -147,38 +170,49 @@ impl Histogram {
 mod tests {
     use super::*;
 
+    /// Later than caution.
+    const LATER: i64 = 1_000_000;
+
     #[test]
-    fn depth_follows_the_worst_of_a_thousand() {
-        let mut playout = Playout::new();
-        let mut random = fastrand::Rng::with_seed(1);
-        for packet in 0..12_000 {
-            let delay = if packet % 2_000 == 1_000 { 900.0 } else { random.f64() * 96.0 };
-            playout.handle(delay, delay, 120.0);
+    fn what_is_rare_is_worth_a_little_delay_and_not_much() {
+        let target = |depth, late: f64| {
+            let mut playout = Playout::new(depth);
+            let mut random = fastrand::Rng::with_seed(1);
+            for packet in 0..12_000 {
+                let delay = if packet % 800 == 400 { late } else { random.f64() * 96.0 };
+                playout.handle(delay, delay, 120.0);
+            }
+            playout.target(LATER) - REACH
+        };
+        for depth in [Depth::Tight, Depth::Balanced, Depth::Safe] {
+            assert!((80.0..=101.0).contains(&target(depth, 96.0)), "{depth:?}: as deep as the usual jitter");
         }
-        let target = playout.target(1_000_000) - REACH;
-        assert!((96.0..=132.0).contains(&target), "{target} frames: one in 2000 may be late");
+        assert!(target(Depth::Tight, 144.0) < 101.0, "one in 800 is not worth a millisecond");
+        assert!(target(Depth::Balanced, 144.0) > 143.0, "but it is here");
+        assert!(target(Depth::Balanced, 480.0) < 101.0, "and not 8 ms");
+        assert!(target(Depth::Safe, 480.0) > 479.0, "but it is here");
     }
 
     #[test]
     fn rare_delays_are_remembered_and_then_forgotten() {
-        let mut playout = Playout::new();
+        let mut playout = Playout::new(Depth::Balanced);
         for packet in 0..40_000 {
-            let delay = if (4_000..4_040).contains(&packet) { 480.0 } else { 24.0 };
+            let delay = if (4_000..4_200).contains(&packet) { 480.0 } else { 24.0 };
             playout.handle(delay, delay, 120.0);
-            let target = playout.target(1_000_000) - REACH;
+            let target = playout.target(LATER) - REACH;
             if packet == 10_000 {
                 assert!(target >= 480.0, "15 s later the burst still counts: {target}");
             }
         }
-        let target = playout.target(1_000_000) - REACH;
+        let target = playout.target(LATER) - REACH;
         assert!(target <= 48.0, "90 s later it does not: {target}");
     }
 
     #[test]
     fn it_begins_with_caution() {
-        let mut playout = Playout::new();
+        let mut playout = Playout::new(Depth::Tight);
         playout.start(1_000);
         playout.handle(0.0, 0.0, 120.0);
-        assert!(playout.target(1_000) - playout.target(1_000_000) >= CAUTION);
+        assert!(playout.target(1_000) - playout.target(LATER) >= CAUTION);
     }
 }

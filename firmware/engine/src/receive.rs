@@ -13,7 +13,8 @@ use crate::resample::{AHEAD, Filter, Resampler};
 use crate::store::{Store, Tally};
 use crate::strip::{Meter, Strip};
 use crate::{Cycle, MAX_CYCLE};
-use proto::control::PeerReport;
+use proto::control::{Depth, PeerReport};
+use proto::format::{Encoding, Format, Layout};
 use proto::units::{Unwrap, nanos_to_frames};
 
 /// Packets that must have come before music begins: 40 ms worth of knowing how they come.
@@ -27,8 +28,18 @@ const MAX_SLEW: f64 = 0.002;
 const GROW_TIME: f64 = 4_800.0;
 const SHRINK_TIME: f64 = 24_000.0;
 
-/// Depth beyond the target that is left alone, in frames (0.25 ms): one bin of the quantiles.
-const SLACK: f64 = 12.0;
+/// Depth beyond the target that is left alone, in frames (0.1 ms).
+const SLACK: f64 = 5.0;
+
+/// How often a packet counts for the depth that came only as a copy.
+const COPY_COUNTS: usize = 3;
+
+/// From this shortage on, in frames (5 ms), a concealment makes the buffer longer at once; less is made up
+/// by slewing, which moves the delay by no step. But when so many packets in a row were late, the way
+/// has become longer, and half a piece of concealment is enough.
+const GROW_BY_STEP: f64 = 240.0;
+const LATE_IN_A_ROW: u32 = 12;
+const GROW_WHEN_LATE: f64 = FRAME as f64 / 2.0;
 
 /// How quickly the slewing itself may change per frame: full slew within 50 ms.
 const SLEW_STEP: f64 = MAX_SLEW / 2_400.0;
@@ -62,12 +73,15 @@ pub struct Receive {
     store: Store,
     drift: Drift,
     playout: Playout,
+    /// Frames in the last packet.
+    packet: usize,
     decoder: Decoder,
     resampler: Resampler,
     strip: Strip,
     meter: Meter,
     play: Option<Play>,
     late: u64,
+    late_in_a_row: u32,
     concealed: u64,
     recovered: u64,
     /// Largest slewing since the last report, in parts per million.
@@ -97,8 +111,8 @@ struct Play {
 }
 
 impl Receive {
-    /// An empty slot.
-    pub fn new() -> Self {
+    /// An empty slot; `depth` is how its buffer trades delay against late packets.
+    pub fn new(depth: Depth) -> Self {
         Receive {
             joined: false,
             fresh: 0,
@@ -108,13 +122,15 @@ impl Receive {
             tally: Tally::default(),
             store: Store::new(),
             drift: Drift::default(),
-            playout: Playout::new(),
+            playout: Playout::new(depth),
+            packet: FRAME,
             decoder: Decoder::new(),
             resampler: Resampler::new(),
             strip: Strip::default(),
             meter: Meter::default(),
             play: None,
             late: 0,
+            late_in_a_row: 0,
             concealed: 0,
             recovered: 0,
             stretch: 0.0,
@@ -140,6 +156,11 @@ impl Receive {
         self.strip.set_gain(-120.0);
     }
 
+    /// What the peer sends.
+    pub fn format(&self) -> Format {
+        self.decoder.format()
+    }
+
     /// Whether a peer has the slot.
     pub fn is_joined(&self) -> bool {
         self.joined
@@ -147,7 +168,8 @@ impl Receive {
 
     /// Takes in one packet, during the cycle `cycle`.
     pub fn handle(&mut self, arrival: &Arrival, cycle: &Cycle) {
-        let Some(frames) = frames_of(arrival.payload()).filter(|_| self.joined) else { return };
+        let frames = frames_of(arrival.format, arrival.payload()).filter(|_| self.joined);
+        let Some(frames) = frames else { return };
         let timestamp = self.timestamps.timestamp(arrival.timestamp);
         if arrival.behind > 0 {
             return self.handle_copy(timestamp, frames, arrival, cycle);
@@ -161,10 +183,17 @@ impl Receive {
         }
         self.heard = cycle.frame;
         self.fresh += 1;
-        self.measure(timestamp, frames, arrival, cycle);
+        self.packet = frames;
+        self.measure(timestamp + frames as i64, frames, arrival, cycle);
         match &self.play {
-            Some(play) if timestamp < play.next => self.late += 1,
-            _ => self.store.insert(timestamp, arrival),
+            Some(play) if timestamp < play.next => {
+                self.late += 1;
+                self.late_in_a_row += 1;
+            }
+            _ => {
+                self.late_in_a_row = 0;
+                self.store.insert(timestamp, frames, arrival);
+            }
         }
     }
 
@@ -176,19 +205,22 @@ impl Receive {
             return;
         }
         // For the depth the copy's delay is the packet's: where many are lost, it grows until copies are
-        // in time.
+        // in time. Late packets come in rows and are heard as one break, lost ones mostly each for itself.
         let ahead = nanos_to_frames(cycle.time.nanos_since(arrival.time));
-        self.judge(timestamp, ahead, frames, cycle);
+        for _ in 0..COPY_COUNTS {
+            self.judge(timestamp + frames as i64, ahead, frames, cycle);
+        }
         if timestamp >= next && !self.store.holds(timestamp) {
-            self.store.insert(timestamp, arrival);
+            self.store.insert(timestamp, frames, arrival);
             self.recovered += 1;
         }
     }
 
-    /// What the packet's delay says about clock and jitter.
-    fn measure(&mut self, timestamp: i64, frames: usize, arrival: &Arrival, cycle: &Cycle) {
+    /// What the packet's delay says about clock and jitter. It could not be sent before its last frame was
+    /// captured, so delays count from its `end`.
+    fn measure(&mut self, end: i64, frames: usize, arrival: &Arrival, cycle: &Cycle) {
         let ahead = nanos_to_frames(cycle.time.nanos_since(arrival.time));
-        let delay = (cycle.frame - timestamp) as f64 - ahead;
+        let delay = (cycle.frame - end) as f64 - ahead;
         if self.fresh == 1 {
             self.last_delay = delay;
         }
@@ -197,16 +229,21 @@ impl Receive {
         if self.drift.handle(delay, cycle.frame) {
             self.playout.reset();
         }
-        self.judge(timestamp, ahead, frames, cycle);
+        self.judge(end, ahead, frames, cycle);
     }
 
     /// Counts for the depth how late a packet came that reached us `ahead` frames before this cycle.
-    fn judge(&mut self, timestamp: i64, ahead: f64, frames: usize, cycle: &Cycle) {
-        let delay = (cycle.frame - timestamp) as f64 - ahead;
+    fn judge(&mut self, end: i64, ahead: f64, frames: usize, cycle: &Cycle) {
+        let delay = (cycle.frame - end) as f64 - ahead;
         // The cycle at which it could be used: this one, or the next if it came in the last moment.
         let usable = if ahead >= GUARD { cycle.frame } else { cycle.frame + cycle.frames as i64 };
         let envelope = self.drift.expected(cycle.frame);
-        self.playout.handle(delay - envelope, (usable - timestamp) as f64 - envelope, frames as f64);
+        self.playout.handle(delay - envelope, (usable - end) as f64 - envelope, frames as f64);
+    }
+
+    /// The lag to have at card position `frame`: from a packet's first frame to our card.
+    fn wanted_lag(&self, frame: i64) -> f64 {
+        self.playout.target(frame) + self.packet as f64
     }
 
     /// Makes the sound of one cycle; false if the slot is silent, then nothing was written.
@@ -227,9 +264,10 @@ impl Receive {
         while self.resampler.missing(cycle.frames, step) > 0 {
             self.append(&mut play, cycle);
         }
+        let mono = self.format().layout == Layout::Mono;
         let [left, right] = &mut self.out;
         let (left, right) = (&mut left[..cycle.frames], &mut right[..cycle.frames]);
-        self.resampler.pull(filter, step, [left, right]);
+        self.resampler.pull(filter, step, [left, right], mono);
         for (left, right) in left.iter_mut().zip(right.iter_mut()) {
             let gain = self.strip.step();
             *left *= gain;
@@ -253,11 +291,13 @@ impl Receive {
     /// The facts so far; reading resets the level.
     pub fn read_report(&mut self) -> PeerReport {
         let depth = self.play.as_ref().map_or(0.0, |play| {
-            let waits = self.lag(play, play.frame) - AHEAD as f64;
+            let waits = self.lag(play, play.frame) - AHEAD as f64 - self.packet as f64;
             waits - self.drift.expected(play.frame) - self.playout.median()
         });
         PeerReport {
             playing: self.play.is_some(),
+            format: self.format(),
+            packet: self.packet as u32,
             received: self.tally.received,
             lost: self.tally.lost,
             late: self.late,
@@ -288,26 +328,24 @@ impl Receive {
 
     /// The first error is removed by a jump: music begins at the lag that the first packets ask for.
     fn begin(&mut self, cycle: &Cycle) -> Option<Play> {
-        let first = self.store.first()?;
+        self.store.first()?;
         self.playout.start(cycle.frame);
-        let target = self.playout.target(cycle.frame);
+        let target = self.wanted_lag(cycle.frame);
         let lag = (self.drift.expected(cycle.frame) + target).round() as i64;
-        let wanted = cycle.frame - lag;
-        // Packets lie on a grid; push from the one that holds the wanted frame, read from inside it.
-        let inside = (wanted - first).rem_euclid(FRAME as i64);
-        self.store.drop_before(wanted - inside);
         self.decoder.reset();
-        self.resampler.reset(inside);
+        let next = self.seek(cycle.frame - lag);
+        let (frame, reviewed) = (cycle.frame, cycle.frame);
+        Some(Play { next, frame, target, reviewed, slew: 0.0, missing: 0, fade: 1.0 })
+    }
+
+    /// Goes on from the peer's frame `wanted`: what lies before is dropped, and the sound fades in. Returns
+    /// the beginning of the packet that it is in, which is pushed next.
+    fn seek(&mut self, wanted: i64) -> i64 {
+        let next = self.store.beginning_of(wanted).unwrap_or(wanted);
+        self.store.drop_before(next);
+        self.resampler.reset(wanted - next);
         self.strip.cut();
-        Some(Play {
-            next: wanted - inside,
-            frame: cycle.frame,
-            target,
-            reviewed: cycle.frame,
-            slew: 0.0,
-            missing: 0,
-            fade: 1.0,
-        })
+        next
     }
 
     /// When our card lost frames (the machine overran), the peer's sound of that time is gone: skip it,
@@ -317,9 +355,9 @@ impl Receive {
         if lost == 0 {
             return true;
         }
-        self.strip.cut();
-        play.next += lost / FRAME as i64 * FRAME as i64;
-        self.store.drop_before(play.next);
+        let lag = self.lag(play, play.frame).round() as i64;
+        play.next = self.seek(cycle.frame - lag);
+        play.frame = cycle.frame;
         (0..GONE).contains(&lost)
     }
 
@@ -338,7 +376,7 @@ impl Receive {
     /// longer or shorter.
     fn steer(&mut self, play: &mut Play, cycle: &Cycle) -> u64 {
         if cycle.frame - play.reviewed >= REVIEW {
-            play.target = self.playout.target(cycle.frame);
+            play.target = self.wanted_lag(cycle.frame);
             play.reviewed = cycle.frame;
         }
         let shortage = self.shortage(play, cycle);
@@ -353,7 +391,9 @@ impl Receive {
     /// Pushes the next piece of sound into the resampler: the packet whose turn it is, or something in
     /// its place.
     fn append(&mut self, play: &mut Play, cycle: &Cycle) {
-        let decoded = self.store.take(play.next, |payload| self.decoder.decode(payload, &mut *self.decoded));
+        let decoded = self
+            .store
+            .take(play.next, |format, payload| self.decoder.decode(format, payload, &mut *self.decoded));
         match decoded.flatten() {
             Some(frames) => {
                 play.missing = 0;
@@ -367,13 +407,16 @@ impl Receive {
     /// The packet is not there. The buffer grows here if it should: what is invented then comes in
     /// addition to the packet, not in its place, and the packet has more time to arrive.
     fn conceal(&mut self, play: &mut Play, cycle: &Cycle) {
-        let grow = self.shortage(play, cycle) >= FRAME as f64 / 2.0;
+        let is_late = self.late_in_a_row >= LATE_IN_A_ROW;
+        let grow = self.shortage(play, cycle) >= if is_late { GROW_WHEN_LATE } else { GROW_BY_STEP };
         let gap = self.store.first().map_or(FRAME as i64, |first| first - play.next);
         let frames = if grow { FRAME } else { gap.clamp(1, FRAME as i64) as usize };
+        // Opus invents whole pieces only; plain samples may be any number.
+        let piece = if self.format().encoding == Encoding::Opus { FRAME } else { frames };
         if play.fade > 0.0 {
-            self.decoder.conceal(&mut self.decoded[..2 * FRAME]);
+            self.decoder.conceal(&mut self.decoded[..2 * piece]);
         } else {
-            self.decoded[..2 * FRAME].fill(0.0);
+            self.decoded[..2 * piece].fill(0.0);
         }
         self.concealed += 1;
         play.missing += frames as i64;
@@ -390,11 +433,5 @@ impl Receive {
             play.fade = (play.fade + step).clamp(0.0, 1.0);
             self.resampler.push(frame[0] * play.fade, frame[1] * play.fade);
         }
-    }
-}
-
-impl Default for Receive {
-    fn default() -> Self {
-        Self::new()
     }
 }

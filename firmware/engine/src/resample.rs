@@ -134,13 +134,15 @@ impl Resampler {
     }
 
     /// Fills `out` with frames read `step` apart (2⁻³² frames; `1 << 32` is the nominal rate) and moves on.
-    /// What has not been pushed reads as whatever lay there, so ask [`Resampler::missing`] first.
-    pub fn pull(&mut self, filter: &Filter, step: u64, out: [&mut [f32]; 2]) {
+    /// What has not been pushed reads as whatever lay there, so ask [`Resampler::missing`] first. With `mono`
+    /// both channels hold the same, and the work is done once.
+    pub fn pull(&mut self, filter: &Filter, step: u64, out: [&mut [f32]; 2], mono: bool) {
         let [left, right] = out;
         for (left, right) in left.iter_mut().zip(right.iter_mut()) {
             let taps = filter.taps(self.fraction);
             let first = (self.position - (AHEAD as i64 - 1)) as usize;
-            (*left, *right) = (self.convolve(0, first, &taps), self.convolve(1, first, &taps));
+            *left = self.convolve(0, first, &taps);
+            *right = if mono { *left } else { self.convolve(1, first, &taps) };
             let next = u64::from(self.fraction) + step;
             self.position += (next >> 32) as i64;
             self.fraction = next as u32;
@@ -182,7 +184,7 @@ mod tests {
                 pushed += 1;
             }
             let (mut left, mut right) = ([0.0; 120], [0.0; 120]);
-            resampler.pull(&filter, step, [&mut left, &mut right]);
+            resampler.pull(&filter, step, [&mut left, &mut right], false);
             for (i, x) in left.iter().enumerate().filter(|_| cycle > 2) {
                 let exact = tone((cycle * 120 + i) as f64 * ratio);
                 error += (f64::from(*x) - exact).powi(2);
@@ -216,7 +218,7 @@ mod tests {
                 resampler.push(0.5, -0.5);
             }
             let [left, right] = &mut out;
-            resampler.pull(&filter, 1 << 32, [left, right]);
+            resampler.pull(&filter, 1 << 32, [left, right], false);
             if resampler.position > 2048 {
                 worst = left.iter().fold(worst, |worst, x| worst.max((x - 0.5).abs()));
                 worst = right.iter().fold(worst, |worst, x| worst.max((x + 0.5).abs()));

@@ -1,21 +1,30 @@
-//! From the card to the packet: gain ramp, frames of 2.5 ms, Opus.
+//! From the card to the packet: gain ramp, packets of 2.5 or 5 ms, Opus or plain samples.
 //!
 //! Comes after the capture side of the card, before the ring to the network thread. Encoded once,
 //! however many peers listen. Runs in the audio thread: allocates nothing, blocks never; worst case one
 //! encode per 120 frames of the cycle.
 
-use crate::codec::{Encoder, FRAME};
+use crate::codec::{Encoder, FRAME, LONGEST_SENT};
+use crate::engine::Settings;
 use crate::packet::{MAX_PAYLOAD, Packet};
 use crate::strip::{Meter, Strip};
+use proto::control::Pace;
+use proto::format::{Encoding, Format, Layout};
+
+/// Least frames of a packet of plain samples: 1 ms. Below that, headers would be most of it.
+const SHORTEST: usize = 48;
 
 /// The way out.
 pub struct Send {
-    channels: usize,
+    format: Format,
     strip: Strip,
     meter: Meter,
     encoder: Encoder,
+    pace: Pace,
+    /// Frames that fill the packet that is being filled.
+    length: usize,
     /// Interleaved frames that do not fill a packet yet.
-    pending: [f32; 2 * FRAME],
+    pending: [f32; 2 * LONGEST_SENT],
     filled: usize,
     /// Card position of `pending[0]`; `None` before the first cycle.
     start: Option<i64>,
@@ -23,14 +32,21 @@ pub struct Send {
 }
 
 impl Send {
-    /// A sender of one channel (both inputs together) or two, at `bitrate` bits per second.
-    pub fn new(channels: usize, bitrate: i32) -> Self {
+    /// A sender with the engine's settings.
+    pub fn new(settings: &Settings) -> Self {
+        let Settings { format, pace, prediction, gain_db, .. } = *settings;
+        let mut encoder = Encoder::new(format, pace.bitrate);
+        encoder.set_prediction(prediction);
+        let mut strip = Strip::default();
+        strip.set_gain(gain_db);
         Send {
-            channels,
-            strip: Strip::default(),
+            format,
+            strip,
             meter: Meter::default(),
-            encoder: Encoder::new(channels, bitrate),
-            pending: [0.0; 2 * FRAME],
+            encoder,
+            pace,
+            length: usize::from(pace.frames),
+            pending: [0.0; 2 * LONGEST_SENT],
             filled: 0,
             start: None,
             packet: Packet { frame: 0, len: 0, bytes: [0; MAX_PAYLOAD] },
@@ -40,6 +56,25 @@ impl Send {
     /// Sets the gain of our own signal, in decibels.
     pub fn set_gain(&mut self, db: f32) {
         self.strip.set_gain(db);
+    }
+
+    /// Sets the pace from the next packet on. Another length than 120 or 240 frames changes nothing.
+    pub fn set_pace(&mut self, pace: Pace) {
+        if [FRAME, LONGEST_SENT].contains(&usize::from(pace.frames)) {
+            self.encoder.set_bitrate(pace.bitrate);
+            self.pace = pace;
+            if self.filled == 0 {
+                self.follow_pace();
+            }
+        }
+    }
+
+    /// The pace now; of plain samples only the length of the last packet.
+    pub fn pace(&self) -> Pace {
+        match self.format.encoding {
+            Encoding::Opus => self.pace,
+            _ => Pace { frames: self.length as u16, bitrate: 0 },
+        }
     }
 
     /// Loudness of our own signal since the last reading, in dB full scale.
@@ -57,42 +92,46 @@ impl Send {
         mut emit: impl FnMut(&Packet),
     ) {
         self.follow_card(frame);
+        let plain = self.format.encoding != Encoding::Opus;
+        if plain {
+            // A cycle is a packet, or several that are alike if it is long.
+            let cycle = capture[0].len();
+            self.length = cycle.div_ceil(cycle.div_ceil(LONGEST_SENT).max(1)).max(SHORTEST);
+        }
         for (left, right) in capture[0].iter().zip(capture[1]) {
             let gain = self.strip.step();
-            let at = self.filled * self.channels;
-            if self.channels == 1 {
-                self.pending[at] = (left + right) * gain;
+            if self.format.layout == Layout::Mono {
+                self.pending[self.filled] = (left + right) * gain;
             } else {
-                self.pending[at] = left * gain;
-                self.pending[at + 1] = right * gain;
+                self.pending[2 * self.filled] = left * gain;
+                self.pending[2 * self.filled + 1] = right * gain;
             }
             self.filled += 1;
-            if self.filled == FRAME {
+            if self.filled >= self.length {
                 self.flush(listened, &mut emit);
             }
         }
+        if plain && self.filled >= SHORTEST {
+            self.flush(listened, &mut emit);
+        }
     }
 
-    /// When the card lost frames (the machine overran), the packets stay on their grid of 120 frames:
-    /// the hole becomes missing packets, which every receiver knows how to hide, and the first packet
-    /// after it begins with silence up to where the card goes on.
+    /// When the card lost frames (the machine overran), the hole becomes missing packets, which every
+    /// receiver knows how to hide.
     fn follow_card(&mut self, frame: i64) {
-        let next = self.start.map(|start| start + self.filled as i64);
-        if next == Some(frame) {
+        if self.start.map(|start| start + self.filled as i64) == Some(frame) {
             return;
         }
-        let grid = self.start.unwrap_or(frame);
-        let into = (frame - grid).rem_euclid(FRAME as i64);
-        self.start = Some(frame - into);
-        self.pending.fill(0.0);
-        self.filled = into as usize;
+        self.start = Some(frame);
+        self.filled = 0;
+        self.follow_pace();
         self.strip.cut();
         self.encoder.reset();
     }
 
     fn flush(&mut self, listened: bool, emit: &mut impl FnMut(&Packet)) {
         let frame = self.start.expect("a frame was filled, so the first cycle has been");
-        let samples = &self.pending[..FRAME * self.channels];
+        let samples = &self.pending[..self.filled * self.format.layout.channels()];
         self.meter.push(samples);
         if listened {
             let len = self.encoder.encode(samples, &mut self.packet.bytes);
@@ -102,8 +141,16 @@ impl Send {
                 emit(&self.packet);
             }
         }
-        self.start = Some(frame + FRAME as i64);
+        self.start = Some(frame + self.filled as i64);
         self.filled = 0;
+        self.follow_pace();
+    }
+
+    /// The next packet of Opus is as long as the pace says; of plain samples the cycle says it.
+    fn follow_pace(&mut self) {
+        if self.format.encoding == Encoding::Opus {
+            self.length = usize::from(self.pace.frames);
+        }
     }
 }
 
@@ -111,14 +158,20 @@ impl Send {
 mod tests {
     use super::*;
 
-    fn positions(cycles: &[(i64, usize)]) -> Vec<i64> {
-        let mut send = Send::new(1, 96_000);
+    /// Where packets begin that are made of these cycles, and how many bytes they have.
+    fn packets(encoding: Encoding, cycles: &[(i64, usize)]) -> Vec<(i64, u16)> {
+        let format = Format { encoding, layout: Layout::Mono };
+        let mut send = Send::new(&Settings { format, ..Settings::default() });
         let mut seen = Vec::new();
         for &(frame, len) in cycles {
             let silence = vec![0.0; len];
-            send.process(frame, [&silence, &silence], true, |packet| seen.push(packet.frame));
+            send.process(frame, [&silence, &silence], true, |packet| seen.push((packet.frame, packet.len)));
         }
         seen
+    }
+
+    fn positions(cycles: &[(i64, usize)]) -> Vec<i64> {
+        packets(Encoding::Opus, cycles).into_iter().map(|(frame, _)| frame).collect()
     }
 
     #[test]
@@ -129,13 +182,42 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_in_the_card_keeps_the_grid() {
-        assert_eq!(positions(&[(0, 128), (512, 128), (640, 128)]), [0, 480, 600]);
+    fn a_hole_in_the_card_is_a_hole_in_the_packets() {
+        assert_eq!(positions(&[(0, 128), (512, 128), (640, 128)]), [0, 512, 632]);
+    }
+
+    #[test]
+    fn plain_samples_go_out_with_their_cycle() {
+        let frames = |cycles: &[(i64, usize)]| -> Vec<(i64, u16)> {
+            packets(Encoding::L24, cycles).into_iter().map(|(frame, bytes)| (frame, bytes / 3)).collect()
+        };
+        assert_eq!(frames(&[(0, 64), (64, 64)]), [(0, 64), (64, 64)]);
+        assert_eq!(frames(&[(0, 256)]), [(0, 128), (128, 128)]);
+        assert_eq!(frames(&[(0, 16), (16, 16), (32, 16), (48, 16)]), [(0, 48)]);
+        let long = frames(&[(0, 4_096)]);
+        assert_eq!(long.iter().map(|(_, frames)| u64::from(*frames)).sum::<u64>(), 4_096);
+    }
+
+    #[test]
+    fn the_pace_changes_with_the_next_packet_and_never_to_nonsense() {
+        let mut send = Send::new(&Settings::default());
+        let mut seen = Vec::new();
+        let mut play = |send: &mut Send, frame| {
+            send.process(frame, [&[0.1; 120], &[0.0; 120]], true, |packet| {
+                seen.push((packet.frame, packet.len))
+            })
+        };
+        play(&mut send, 0);
+        send.set_pace(Pace { frames: 240, bitrate: 64_000 });
+        send.set_pace(Pace { frames: 100, bitrate: 64_000 });
+        (1..5).for_each(|n| play(&mut send, n * 120));
+        assert_eq!(seen, [(0, 30), (120, 40), (360, 40)], "64 kbit/s are 40 bytes in 5 ms");
     }
 
     #[test]
     fn nobody_listens_nothing_is_encoded() {
-        let mut send = Send::new(2, 160_000);
+        let format = Format { layout: Layout::Stereo, ..Format::default() };
+        let mut send = Send::new(&Settings { format, ..Settings::default() });
         let loud = vec![0.5; 240];
         send.process(0, [&loud, &loud], false, |_| panic!("nobody listens"));
         assert!(send.read_level() > -20.0, "but the meter moves");

@@ -1,18 +1,23 @@
 //! Packets of one peer that wait for their turn, and the tally of those that never came.
 //!
 //! Filled by `receive` as packets arrive in any order, emptied in the order of their timestamps.
-//! Fixed size: 64 packets are 160 ms at 2.5 ms each, twice the deepest buffer.
+//! Fixed size: 128 packets are 160 ms at 1.25 ms each, twice the deepest buffer.
 
 use crate::packet::{Arrival, MAX_PAYLOAD};
+use proto::format::Format;
 
-const CELLS: usize = 64;
+const CELLS: usize = 128;
 
 /// How far behind the newest packet a missing one is given up, in packets.
 const WINDOW: u32 = 128;
 
+#[derive(Clone)]
 struct Cell {
     used: bool,
     timestamp: i64,
+    /// Where the packet after it begins.
+    end: i64,
+    format: Format,
     len: u16,
     bytes: [u8; MAX_PAYLOAD],
 }
@@ -25,8 +30,15 @@ pub struct Store {
 impl Store {
     /// An empty store.
     pub fn new() -> Self {
-        let cell = || Cell { used: false, timestamp: 0, len: 0, bytes: [0; MAX_PAYLOAD] };
-        Store { cells: (0..CELLS).map(|_| cell()).collect() }
+        let empty = Cell {
+            used: false,
+            timestamp: 0,
+            end: 0,
+            format: Format::default(),
+            len: 0,
+            bytes: [0; MAX_PAYLOAD],
+        };
+        Store { cells: vec![empty; CELLS].into() }
     }
 
     /// Empties it.
@@ -34,9 +46,9 @@ impl Store {
         self.cells.iter_mut().for_each(|cell| cell.used = false);
     }
 
-    /// Keeps a packet for its turn, in the place of a copy of it if there is one. When all cells are taken
-    /// the one whose turn is farthest off goes.
-    pub fn insert(&mut self, timestamp: i64, arrival: &Arrival) {
+    /// Keeps a packet of `frames` frames for its turn, in the place of a copy of it if there is one. When all
+    /// cells are taken the one whose turn is farthest off goes.
+    pub fn insert(&mut self, timestamp: i64, frames: usize, arrival: &Arrival) {
         let same = |cell: &Cell| cell.used && cell.timestamp == timestamp;
         let place = self.cells.iter().position(same);
         let cell = match place.or_else(|| self.cells.iter().position(|cell| !cell.used)) {
@@ -48,6 +60,8 @@ impl Store {
         };
         cell.used = true;
         cell.timestamp = timestamp;
+        cell.end = timestamp + frames as i64;
+        cell.format = arrival.format;
         cell.len = arrival.len;
         cell.bytes[..arrival.payload().len()].copy_from_slice(arrival.payload());
     }
@@ -57,16 +71,22 @@ impl Store {
         self.cells.iter_mut().filter(|cell| cell.timestamp < timestamp).for_each(|cell| cell.used = false);
     }
 
-    /// Takes out the packet that begins at `timestamp` and hands its payload to `with`.
-    pub fn take<T>(&mut self, timestamp: i64, with: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    /// Takes out the packet that begins at `timestamp` and hands its format and payload to `with`.
+    pub fn take<T>(&mut self, timestamp: i64, with: impl FnOnce(Format, &[u8]) -> T) -> Option<T> {
         let cell = self.cells.iter_mut().find(|cell| cell.used && cell.timestamp == timestamp)?;
         cell.used = false;
-        Some(with(&cell.bytes[..usize::from(cell.len)]))
+        Some(with(cell.format, &cell.bytes[..usize::from(cell.len)]))
     }
 
     /// Whether the packet that begins at `timestamp` waits here.
     pub fn holds(&self, timestamp: i64) -> bool {
         self.cells.iter().any(|cell| cell.used && cell.timestamp == timestamp)
+    }
+
+    /// Where the packet begins that holds the frame `timestamp`.
+    pub fn beginning_of(&self, timestamp: i64) -> Option<i64> {
+        let holds = |cell: &&Cell| cell.used && (cell.timestamp..cell.end).contains(&timestamp);
+        self.cells.iter().find(holds).map(|cell| cell.timestamp)
     }
 
     /// The timestamp whose turn comes first.
@@ -154,18 +174,19 @@ mod tests {
     use proto::units::Time;
 
     fn arrival(byte: u8) -> Arrival {
-        Arrival::new(0, &Header::default(), 0, Time(0), &[byte]).unwrap()
+        Arrival::new(0, &Header::default(), (Format::default(), 0, &[byte]), Time(0)).unwrap()
     }
 
     #[test]
     fn packets_come_out_by_timestamp() {
         let mut store = Store::new();
         for timestamp in [240, 0, 120] {
-            store.insert(timestamp, &arrival(timestamp as u8));
+            store.insert(timestamp, 120, &arrival(timestamp as u8));
         }
         assert_eq!(store.first(), Some(0));
-        assert_eq!(store.take(120, |bytes| bytes[0]), Some(120));
-        assert_eq!(store.take(120, |bytes| bytes[0]), None);
+        assert_eq!(store.take(120, |_, bytes| bytes[0]), Some(120));
+        assert_eq!(store.take(120, |_, bytes| bytes[0]), None);
+        assert_eq!((store.beginning_of(239), store.beginning_of(359)), (None, Some(240)));
         store.drop_before(240);
         assert_eq!(store.first(), Some(240));
     }
@@ -173,10 +194,10 @@ mod tests {
     #[test]
     fn a_full_store_gives_up_the_farthest() {
         let mut store = Store::new();
-        (0..=CELLS as i64).for_each(|k| store.insert(k * 120, &arrival(1)));
-        assert_eq!(store.take((CELLS as i64 - 1) * 120, |_| ()), None);
-        assert_eq!(store.take(0, |_| ()), Some(()));
-        assert_eq!(store.take(CELLS as i64 * 120, |_| ()), Some(()));
+        (0..=CELLS as i64).for_each(|k| store.insert(k * 120, 120, &arrival(1)));
+        assert_eq!(store.take((CELLS as i64 - 1) * 120, |_, _| ()), None);
+        assert_eq!(store.take(0, |_, _| ()), Some(()));
+        assert_eq!(store.take(CELLS as i64 * 120, |_, _| ()), Some(()));
     }
 
     #[test]

@@ -5,8 +5,9 @@
 
 use assert_no_alloc::{AllocDisabler, assert_no_alloc, violation_count};
 use engine::packet::{Arrival, Packet};
-use engine::{Cycle, Engine, Handle, Settings};
-use proto::control::Command;
+use engine::{Cycle, Engine, Handle, Keeping, Settings};
+use proto::control::{Command, Pace};
+use proto::format::Format;
 use proto::rtp::Header;
 use proto::units::Time;
 
@@ -23,6 +24,7 @@ struct Pair {
     capture: Vec<f32>,
     cycle: i64,
     sequence: [u16; 2],
+    format: Format,
 }
 
 impl Pair {
@@ -32,7 +34,7 @@ impl Pair {
         for (_, handle) in &mut ends {
             handle.commands.push(Command::Join { slot: 0 }).unwrap();
         }
-        Pair { ends, capture, cycle: 0, sequence: [0; 2] }
+        Pair { ends, capture, cycle: 0, sequence: [0; 2], format: settings.format }
     }
 
     /// Runs a part of the story; `line` says how often each packet arrives.
@@ -41,7 +43,7 @@ impl Pair {
             let frame = self.cycle * PERIOD as i64;
             let cycle = Cycle { time: Time(frame * 1_000_000 / 48), frame, frames: PERIOD };
             for (engine, _) in &mut self.ends {
-                assert_no_alloc(|| engine.process(cycle, [&self.capture, &self.capture], 0));
+                assert_no_alloc(|| engine.process(cycle, [&self.capture, &self.capture], Keeping::default()));
             }
             for from in 0..2 {
                 while let Ok(packet) = self.ends[from].1.packets.pop() {
@@ -60,7 +62,7 @@ impl Pair {
     fn arrival(&self, from: usize, packet: &Packet, time: Time) -> Arrival {
         let header =
             Header { sequence: self.sequence[from], timestamp: packet.frame as u32, ..Header::default() };
-        Arrival::new(0, &header, 0, time, packet.payload()).unwrap()
+        Arrival::new(0, &header, (self.format, 0, packet.payload()), time).unwrap()
     }
 
     fn command(&mut self, command: Command) {
@@ -75,8 +77,8 @@ fn nothing_is_allocated_in_a_cycle() {
     let before = violation_count();
     assert!(before > 0, "the guard sees nothing (it needs debug assertions)");
 
-    for settings in [Settings::default(), Settings { channels: 2, bitrate: 160_000, gain_db: -3.0 }] {
-        let mut pair = Pair::new(settings);
+    for format in Format::all() {
+        let mut pair = Pair::new(Settings { format, gain_db: -3.0, ..Settings::default() });
         pair.run(|_| 1);
         let loud = |pair: &Pair| pair.ends[0].0.mix(PERIOD)[0].iter().any(|x| x.abs() > 0.01);
         assert!(loud(&pair), "they hear each other");
@@ -88,15 +90,22 @@ fn nothing_is_allocated_in_a_cycle() {
         assert!(loud(&pair), "and hear each other again");
         pair.cycle += 17; // the card loses frames
         pair.run(|_| 1);
+        pair.command(Command::Pace(Pace { frames: 240, bitrate: 64_000 }));
+        pair.run(|_| 1);
+        pair.run(|cycle| if cycle % 9 == 0 { 0 } else { 1 });
+        assert!(loud(&pair), "and in longer packets");
         pair.command(Command::Gain { db: -120.0 });
         pair.command(Command::Leave { slot: 0 });
         pair.command(Command::Leave { slot: 200 });
         pair.run(|_| 1);
         assert!(!loud(&pair), "it has left");
         pair.command(Command::Join { slot: 0 });
-        let garbage = Arrival::new(0, &Header::default(), 9, Time(0), &[0xff; 40]).unwrap();
+        let garbage = Arrival::new(0, &Header::default(), (format, 9, &[0xff; 40]), Time(0)).unwrap();
         pair.ends[0].1.arrivals.push(garbage).unwrap();
         pair.ends[0].1.arrivals.push(Arrival { slot: 250, ..garbage }).unwrap();
+        for other in Format::all() {
+            pair.ends[0].1.arrivals.push(Arrival { format: other, ..garbage }).unwrap();
+        }
         pair.run(|_| 1);
         assert!(loud(&pair), "and come back");
     }

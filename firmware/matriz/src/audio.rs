@@ -5,10 +5,12 @@
 
 pub mod jack;
 pub mod simulated;
+pub mod timeline;
 pub mod wav;
 
+use crate::clock;
 use crate::net::Bell;
-use engine::{Cycle, Engine};
+use engine::{Cycle, Engine, Keeping};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,12 +20,14 @@ pub struct Driver {
     pub engine: Engine,
     bell: Bell,
     overruns: Arc<AtomicU64>,
+    /// Time that the last cycle took, in nanoseconds.
+    last_cycle: u64,
 }
 
 impl Driver {
     /// For a backend to drive; `bell` wakes the network thread.
     pub fn new(engine: Engine, bell: Bell) -> Self {
-        Driver { engine, bell, overruns: Arc::default() }
+        Driver { engine, bell, overruns: Arc::default(), last_cycle: 0 }
     }
 
     /// A counter of cycles that the machine missed or finished too late, for whoever notices them.
@@ -33,9 +37,13 @@ impl Driver {
 
     /// One cycle. Allocates nothing, blocks never.
     pub fn cycle(&mut self, cycle: Cycle, capture: [&[f32]; 2]) {
-        if self.engine.process(cycle, capture, self.overruns.load(Ordering::Relaxed)) {
+        let begun = clock::now();
+        let keeping =
+            Keeping { overruns: self.overruns.load(Ordering::Relaxed), last_cycle: self.last_cycle };
+        if self.engine.process(cycle, capture, keeping) {
             self.bell.ring();
         }
+        self.last_cycle = clock::now().nanos_since(begun).unsigned_abs();
     }
 }
 

@@ -124,18 +124,19 @@ fn identity(config: &Config, media: &[std::net::SocketAddr]) -> Identity {
         ssrc: random(),
         timestamp_offset: random(),
         media: media.to_vec(),
-        channels: config.channels,
-        frame_us: 2_500,
+        format: config.format(),
+        wish: config.wish(),
+        depth: config.depth,
     }
 }
 
 fn settings(config: &Config) -> Settings {
-    // Mono is transparent for most instruments at 96 kbit/s, stereo at 160 (Opus at 2.5 ms frames).
-    let kbits = config.bitrate.unwrap_or(if config.channels == 1 { 96 } else { 160 });
     Settings {
-        channels: usize::from(config.channels),
-        bitrate: i32::from(kbits) * 1_000,
+        format: config.format(),
+        pace: config.wish().pace(),
+        prediction: config.prediction,
         gain_db: config.gain_db,
+        depth: config.depth,
     }
 }
 

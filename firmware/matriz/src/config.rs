@@ -8,6 +8,9 @@
 mod keys;
 mod text;
 
+use proto::control::Depth;
+use proto::format::{Encoding, Format as Sent, Layout};
+use proto::session::Wish;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -61,8 +64,24 @@ pub struct Config {
     /// How many channels are sent: 1 (both inputs mixed) or 2.
     #[serde(default = "default_channels")]
     pub channels: u8,
-    /// Bit rate of Opus in kbit/s, 16 to 256; the engine's choice if absent.
+    /// With two channels: whether they have nothing to do with each other, such as a voice and a guitar.
+    #[serde(default)]
+    pub separate: bool,
+    /// How samples become bytes.
+    #[serde(default)]
+    pub codec: Encoding,
+    /// Bit rate of Opus in kbit/s, 16 to 256; the box's choice if absent.
     pub bitrate: Option<u16>,
+    /// Length of Opus packets in milliseconds, 2.5 or 5; the box's choice, by the session, if absent.
+    pub packet_ms: Option<f64>,
+    /// What the line to the internet carries upwards, in kbit/s; as much as is needed if absent.
+    pub uplink: Option<u32>,
+    /// Whether Opus packets may build on each other: a little better sound on lines that lose nothing.
+    #[serde(default)]
+    pub prediction: bool,
+    /// How the buffers trade delay against late packets.
+    #[serde(default)]
+    pub depth: Depth,
     /// Gain of what is sent, in decibels, −60 to 20.
     #[serde(default)]
     pub gain_db: f32,
@@ -255,6 +274,34 @@ impl Config {
             [&mut self.client_pem, &mut self.client_crt, &mut self.ca_crt, &mut self.simulated.output];
         for path in files.into_iter().flatten().chain(input) {
             *path = folder.join(&path);
+        }
+    }
+
+    /// What this box sends.
+    pub fn format(&self) -> Sent {
+        let layout = match (self.separate, self.channels) {
+            (true, _) => Layout::Separate,
+            (false, 1) => Layout::Mono,
+            (false, _) => Layout::Stereo,
+        };
+        Sent { encoding: self.codec, layout }
+    }
+
+    /// How much of the line that may take.
+    pub fn wish(&self) -> Wish {
+        let format = self.format();
+        // Transparent for most instruments (Opus in 2.5 ms frames).
+        let usual = match format.layout {
+            Layout::Mono => 96,
+            Layout::Stereo => 160,
+            Layout::Separate => 192,
+        };
+        let opus = format.encoding == Encoding::Opus;
+        let kbits = if opus { self.bitrate.unwrap_or(usual) } else { 0 };
+        Wish {
+            bitrate: i32::from(kbits) * 1_000,
+            frames: self.packet_ms.map(|milliseconds| (milliseconds * 48.0) as u16),
+            uplink: self.uplink.map(|kbits| kbits.saturating_mul(1_000)),
         }
     }
 

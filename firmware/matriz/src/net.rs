@@ -252,8 +252,8 @@ impl Worker {
         let Ok(rtp::Packet { header, payload }) = rtp::Packet::parse(datagram) else { return };
         let slot = self.parts.routes.lock().unwrap_or_else(PoisonError::into_inner).slot(header.ssrc);
         let Some(slot) = slot else { return };
-        for (behind, payload) in packets(header.payload_type, payload) {
-            if let Some(arrival) = Arrival::new(slot, &header, behind, time, payload) {
+        for packet in packets(header.payload_type, payload) {
+            if let Some(arrival) = Arrival::new(slot, &header, packet, time) {
                 // A full ring is an audio thread that stands still: nothing would be heard anyway.
                 let _ = self.parts.arrivals.push(arrival);
             }

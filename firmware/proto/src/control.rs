@@ -4,6 +4,7 @@
 //! `Command` and `Report` are fixed in size and `Copy`: they pass through wait-free rings into and out
 //! of the audio thread. `Status` is for people and programs: terminal, JSON, later the panel.
 
+use crate::format::Format;
 use crate::units::Time;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,31 @@ pub enum Command {
         /// 0 leaves the signal as it is; −120 and below is silence.
         db: f32,
     },
+    /// How much of the line the box's own signal may take, from the next packet on. Plain samples (L16,
+    /// L24) leave this alone: their packets are the card's cycles.
+    Pace(Pace),
+}
+
+/// How fine and how fast Opus packets are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Frames in a packet: 120 or 240 (2.5 or 5 ms).
+    pub frames: u16,
+    /// Bits per second of all channels together.
+    pub bitrate: i32,
+}
+
+/// How the buffers trade delay against packets that come too late: the user's choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Depth {
+    /// The least delay; a break-up now and then is accepted.
+    Tight,
+    /// Packets are seldom late.
+    #[default]
+    Balanced,
+    /// No packet is late that has come once before that late within minutes.
+    Safe,
 }
 
 /// What the engine saw of one peer since the peer joined.
@@ -36,6 +62,10 @@ pub enum Command {
 pub struct PeerReport {
     /// Someone plays in this slot: packets arrive and are heard.
     pub playing: bool,
+    /// What the peer sends.
+    pub format: Format,
+    /// Frames in its last packet.
+    pub packet: u32,
     /// Packets received, each counted once.
     pub received: u64,
     /// Packets that never came, counted 128 packets after their turn.
@@ -65,6 +95,9 @@ pub struct PeerReport {
     pub level_db: f32,
 }
 
+/// Classes of [`Report::cycle_times`].
+pub const CYCLE_TIMES: usize = 11;
+
 /// What the engine saw; one comes about every 100 ms.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
@@ -78,6 +111,13 @@ pub struct Report {
     pub cycles: u64,
     /// Cycles that the machine missed or finished after their deadline.
     pub overruns: u64,
+    /// How long the cycles took, in tenths of the time that they may take: the first entry counts those
+    /// below a tenth, the last those that took all of it or more.
+    pub cycle_times: [u64; CYCLE_TIMES],
+    /// The longest cycle, in nanoseconds.
+    pub longest_cycle: u64,
+    /// Pace of the packets now.
+    pub pace: Pace,
     /// Packets made for the network.
     pub sent: u64,
     /// Bytes of payload in them.
@@ -98,6 +138,9 @@ impl Default for Report {
             period: 0,
             cycles: 0,
             overruns: 0,
+            cycle_times: [0; CYCLE_TIMES],
+            longest_cycle: 0,
+            pace: Pace::default(),
             sent: 0,
             sent_bytes: 0,
             overflows: 0,
@@ -128,8 +171,34 @@ pub struct Status {
     pub cycles: u64,
     /// Cycles that the machine missed or finished too late.
     pub overruns: u64,
+    /// Cycles by the time that they took, in tenths of the time that they may take; the last entry counts
+    /// those that took all of it or more.
+    #[serde(default)]
+    pub cycle_times: [u64; CYCLE_TIMES],
+    /// The longest cycle, in milliseconds.
+    #[serde(default)]
+    pub longest_cycle_ms: f32,
+    /// What this box sends.
+    #[serde(default)]
+    pub sends: Sends,
+    /// How its buffers trade delay against late packets.
+    #[serde(default)]
+    pub depth: Depth,
     /// The others, by name.
     pub peers: Vec<PeerStatus>,
+}
+
+/// What somebody sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sends {
+    /// Encoding and channels.
+    #[serde(flatten)]
+    pub format: Format,
+    /// Length of a packet in milliseconds.
+    pub packet_ms: f32,
+    /// Bit rate of Opus in kbit/s, if that is known: a box knows its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kbits: Option<f32>,
 }
 
 /// What a box shows of one of the others.
@@ -149,6 +218,9 @@ pub struct PeerStatus {
     pub round_trip_ms: Option<f32>,
     /// Time that a packet waits in our buffer, in milliseconds.
     pub depth_ms: f32,
+    /// What it sends.
+    #[serde(default)]
+    pub sends: Sends,
     /// Packets received.
     pub received: u64,
     /// Packets that never came.

@@ -5,6 +5,7 @@
 //! server knows, so it relays it to every other client and adds the sender's name; original clients
 //! ignore it. Before it: [`crate::rendezvous`]. After it: [`crate::session`].
 
+use crate::format::Format;
 use crate::rendezvous::Request;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,14 +28,14 @@ pub struct Offer {
     /// Where its media socket can be reached, as far as it knows itself. The address that the rendezvous
     /// sees is tried as well, with the port of the first entry.
     pub media: Vec<SocketAddr>,
-    /// What it sends; what it understands is the same.
+    /// What it sends, and then everything else that it understands.
     pub codecs: Vec<Codec>,
 }
 
 /// One way to carry sound in RTP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Codec {
-    /// `opus` (RFC 7587).
+    /// As in `a=rtpmap`: `opus` (RFC 7587), `multiopus`, `L16` (RFC 3551), `L24` (RFC 3190), `red` (RFC 2198).
     pub name: String,
     /// RTP payload type.
     pub payload_type: u8,
@@ -54,11 +55,19 @@ pub enum Unusable {
     #[error("speaks version {0} of the offer, this box speaks {VERSION}: update the older of the two boxes")]
     Version(u32),
     /// No codec in common.
-    #[error("offers no codec that this box understands (it needs opus, payload type {})", crate::rtp::OPUS)]
+    #[error("sends what this box does not understand: set its \"codec\" to \"opus\", or update this box")]
     Codec,
     /// Nowhere to send to.
     #[error("offers no address to send to")]
     Address,
+}
+
+impl Codec {
+    /// The way to carry `format` in packets of `frame_us` microseconds.
+    pub fn of(format: Format, frame_us: u32) -> Codec {
+        let (payload_type, channels) = (format.payload_type(), format.layout.channels() as u8);
+        Codec { name: format.name().to_owned(), payload_type, frame_us, channels }
+    }
 }
 
 impl Offer {
@@ -82,7 +91,8 @@ impl Offer {
         }
         let mut offer: Offer =
             serde_json::from_value(value).map_err(|error| Unusable::Malformed(error.to_string()))?;
-        if !offer.codecs.iter().any(|codec| codec.name == "opus" && codec.payload_type == crate::rtp::OPUS) {
+        let sends = offer.codecs.first().and_then(|codec| Format::of(codec.payload_type).zip(Some(codec)));
+        if !sends.is_some_and(|(format, codec)| format.name() == codec.name) {
             return Err(Unusable::Codec);
         }
         offer.media.retain(|address| is_reachable(*address));
@@ -129,6 +139,8 @@ mod tests {
         };
         assert_eq!(with("version", json!(2)), Err(Unusable::Version(2)));
         assert_eq!(with("codecs", json!([])), Err(Unusable::Codec));
+        let strange = json!([{"name": "speex", "payload_type": 96, "frame_us": 20_000, "channels": 1}]);
+        assert_eq!(with("codecs", strange), Err(Unusable::Codec));
         assert_eq!(with("media", json!(["0.0.0.0:8600", "192.0.2.7:0"])), Err(Unusable::Address));
         assert!(matches!(with("ssrc", json!("x")), Err(Unusable::Malformed(_))));
         assert_eq!(Offer::decode(json!(null)), Err(Unusable::Version(0)));

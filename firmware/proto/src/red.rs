@@ -34,6 +34,8 @@ pub struct Copy<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Redundant<'a> {
     copies: [Option<Copy<'a>>; MAX_COPIES],
+    /// RTP payload type of the packet and of its copies.
+    pub payload_type: u8,
     /// The packet itself.
     pub primary: &'a [u8],
 }
@@ -51,22 +53,19 @@ impl fmt::Display for Malformed {
 impl std::error::Error for Malformed {}
 
 impl<'a> Redundant<'a> {
-    /// Takes a payload of type [`RED`] apart. Copies of another codec than `payload_type` are left out.
+    /// Takes a payload of type [`RED`] apart. Copies of another type than the packet's are left out.
     ///
     /// # Errors
-    /// The headers promise more bytes than there are, or the packet itself is of another codec.
-    pub fn parse(payload: &'a [u8], payload_type: u8) -> Result<Self, Malformed> {
+    /// The headers promise more bytes than there are.
+    pub fn parse(payload: &'a [u8]) -> Result<Self, Malformed> {
         let mut headers = payload;
         let mut lengths = [(0, 0, 0); MAX_COPIES];
         let mut count = 0;
-        loop {
+        let payload_type = loop {
             let first = *headers.first().ok_or(Malformed)?;
             if first & 0x80 == 0 {
-                if first != payload_type {
-                    return Err(Malformed);
-                }
                 headers = &headers[LAST_HEADER..];
-                break;
+                break first;
             }
             let (header, rest) = headers.split_first_chunk::<COPY_HEADER>().ok_or(Malformed)?;
             let word = u32::from_be_bytes(*header);
@@ -74,7 +73,7 @@ impl<'a> Redundant<'a> {
             *length = ((word >> 24 & 0x7f) as u8, word >> 10 & MAX_OFFSET, (word as usize) & MAX_COPY);
             count += 1;
             headers = rest;
-        }
+        };
         let mut copies = [None; MAX_COPIES];
         for (copy, (kind, offset, length)) in copies.iter_mut().zip(&lengths[..count]) {
             let (payload, rest) = headers.split_at_checked(*length).ok_or(Malformed)?;
@@ -82,7 +81,7 @@ impl<'a> Redundant<'a> {
             let usable = *kind == payload_type && !payload.is_empty() && *offset > 0;
             *copy = usable.then_some(Copy { offset: *offset, payload });
         }
-        Ok(Redundant { copies, primary: headers })
+        Ok(Redundant { copies, payload_type, primary: headers })
     }
 
     /// The earlier packets, as they stand in the payload.
@@ -129,10 +128,10 @@ mod tests {
 
     #[test]
     fn promises_that_are_not_kept_are_malformed() {
-        for bytes in [&[][..], &[0x80 | 96, 0, 0], &[0x80 | 96, 3, 0xc0, 9, 96, 1], &[95, 1, 2]] {
-            assert_eq!(Redundant::parse(bytes, 96), Err(Malformed), "{bytes:?}");
+        for bytes in [&[][..], &[0x80 | 96, 0, 0], &[0x80 | 96, 3, 0xc0, 9, 96, 1]] {
+            assert_eq!(Redundant::parse(bytes), Err(Malformed), "{bytes:?}");
         }
-        assert_eq!(Redundant::parse(&[0xff; 64], 96), Err(Malformed), "copies without end");
+        assert_eq!(Redundant::parse(&[0xff; 64]), Err(Malformed), "copies without end");
     }
 
     proptest! {
@@ -145,14 +144,15 @@ mod tests {
             let mut out = Vec::new();
             let written = write(Copy { offset, payload: &copy }, &primary, 96, &mut out);
             prop_assert!(written);
-            let parsed = Redundant::parse(&out, 96).unwrap();
+            let parsed = Redundant::parse(&out).unwrap();
+            prop_assert_eq!(parsed.payload_type, 96);
             prop_assert_eq!(parsed.primary, &primary[..]);
             prop_assert_eq!(parsed.copies().collect::<Vec<_>>(), [Copy { offset, payload: &copy }]);
         }
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let _ = Redundant::parse(&bytes, 96);
+            let _ = Redundant::parse(&bytes);
         }
     }
 }

@@ -5,8 +5,9 @@
 //! earlier packet along with each. Sources: RFC 3550 section 5.1, RFC 2198.
 
 use crate::control::SLOTS;
+use crate::format::Format;
 use crate::red::{self, RED};
-use crate::rtp::{self, Header};
+use crate::rtp::Header;
 use crate::session::{Action, Identity};
 use std::net::SocketAddr;
 
@@ -66,6 +67,7 @@ impl Routes {
 pub struct Stream {
     ssrc: u32,
     timestamp_offset: u32,
+    payload_type: u8,
     /// Sequence number of the newest packet.
     sequence: u16,
     /// The last packets; the newest one is at `sequence` modulo the length.
@@ -79,6 +81,9 @@ struct Past {
     payload: Vec<u8>,
 }
 
+/// Most bytes of a packet and its copy: both headers around them, they still fit one Ethernet frame.
+const MAX_BOTH: usize = 1_440;
+
 /// Farthest back that a copy can lie, in packets.
 pub const MAX_DISTANCE: u8 = 7;
 
@@ -87,7 +92,8 @@ impl Stream {
     pub fn new(identity: &Identity) -> Self {
         let sequence = (identity.timestamp_offset >> 16) as u16;
         let Identity { ssrc, timestamp_offset, .. } = *identity;
-        Stream { ssrc, timestamp_offset, sequence, past: Default::default() }
+        let payload_type = identity.format.payload_type();
+        Stream { ssrc, timestamp_offset, payload_type, sequence, past: Default::default() }
     }
 
     /// The packet that begins at card position `frame` is the newest one now.
@@ -112,7 +118,7 @@ impl Stream {
         datagram.clear();
         datagram.resize(Header::LEN, 0);
         if !self.write_copy(distance, datagram) {
-            header.payload_type = rtp::OPUS;
+            header.payload_type = self.payload_type;
             datagram.extend_from_slice(&newest.payload);
         }
         let mut bytes = [0; Header::LEN];
@@ -123,12 +129,13 @@ impl Stream {
     /// The payload with its copy; false if there is none to give.
     fn write_copy(&self, distance: u8, datagram: &mut Vec<u8>) -> bool {
         let (newest, copy) = (self.back(0), self.back(distance.min(MAX_DISTANCE)));
-        if distance == 0 || copy.payload.is_empty() {
+        let fits = newest.payload.len() + copy.payload.len() <= MAX_BOTH;
+        if distance == 0 || copy.payload.is_empty() || !fits {
             return false;
         }
         let Ok(offset) = u32::try_from(newest.frame - copy.frame) else { return false };
         let copy = red::Copy { offset, payload: &copy.payload };
-        red::write(copy, &newest.payload, rtp::OPUS, datagram)
+        red::write(copy, &newest.payload, self.payload_type, datagram)
     }
 
     fn back(&self, distance: u8) -> &Past {
@@ -137,22 +144,23 @@ impl Stream {
     }
 }
 
-/// What an RTP payload holds, copies first: how many frames and packets it lies behind the datagram's
-/// timestamp and sequence number, and its Opus packet. Nothing, if the payload is of another kind.
-pub fn packets(payload_type: u8, payload: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
-    let redundant = (payload_type == RED).then(|| red::Redundant::parse(payload, rtp::OPUS).ok()).flatten();
+/// What an RTP payload holds, copies first: the format, how many frames the packet lies behind the datagram's
+/// timestamp, and its payload. Nothing, if the payload is of another kind.
+pub fn packets(payload_type: u8, payload: &[u8]) -> impl Iterator<Item = (Format, u32, &[u8])> {
+    let redundant = (payload_type == RED).then(|| red::Redundant::parse(payload).ok()).flatten();
     let copies = redundant.into_iter().flat_map(|redundant| {
         (0..).map_while(move |n| redundant.copies().nth(n)).map(|copy| (copy.offset, copy.payload))
     });
-    let plain = (payload_type == rtp::OPUS).then_some(payload);
-    let primary = plain.or(redundant.map(|redundant| redundant.primary));
-    copies.chain(primary.map(|payload| (0, payload)))
+    let format = Format::of(redundant.map_or(payload_type, |redundant| redundant.payload_type));
+    let primary = redundant.map_or(payload, |redundant| redundant.primary);
+    let packets = copies.chain([(0, primary)]);
+    packets.filter_map(move |(behind, payload)| Some((format?, behind, payload)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rtp::Packet;
+    use crate::rtp::{OPUS, Packet};
 
     #[test]
     fn a_route_names_the_slot_and_the_address() {
@@ -169,7 +177,9 @@ mod tests {
     }
 
     fn stream() -> Stream {
-        Stream { ssrc: 5, timestamp_offset: u32::MAX - 60, sequence: u16::MAX - 1, past: Default::default() }
+        let past = Default::default();
+        let (timestamp_offset, sequence) = (u32::MAX - 60, u16::MAX - 1);
+        Stream { ssrc: 5, timestamp_offset, payload_type: OPUS, sequence, past }
     }
 
     #[test]
@@ -184,7 +194,7 @@ mod tests {
         stream.write(0, &mut datagram);
         let packet = Packet::parse(&datagram).unwrap();
         assert_eq!((packet.header.sequence, packet.header.timestamp), (0, 59));
-        assert_eq!((packet.header.payload_type, packet.payload), (rtp::OPUS, &[1, 2][..]));
+        assert_eq!((packet.header.payload_type, packet.payload), (OPUS, &[1, 2][..]));
     }
 
     #[test]
@@ -195,7 +205,12 @@ mod tests {
             stream.push(i64::from(n) * 120, &[n, n]);
             stream.write(3, &mut datagram);
             let packet = Packet::parse(&datagram).unwrap();
-            let inside: Vec<_> = packets(packet.header.payload_type, packet.payload).collect();
+            let inside: Vec<_> = packets(packet.header.payload_type, packet.payload)
+                .map(|(format, behind, payload)| {
+                    assert_eq!(format.payload_type(), OPUS);
+                    (behind, payload)
+                })
+                .collect();
             match n {
                 0..3 => assert_eq!(inside, [(0, &[n, n][..])], "nothing was sent so long ago"),
                 _ => assert_eq!(inside, [(360, &[n - 3, n - 3][..]), (0, &[n, n][..])]),

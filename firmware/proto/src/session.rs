@@ -11,19 +11,23 @@
 
 mod line;
 mod peer;
+mod uplink;
 
-use crate::control::{Command, Report, SLOTS, Status};
+pub use uplink::Wish;
+
+use crate::control::{Command, Depth, Pace, Report, SLOTS, Sends, Status};
+use crate::format::Format;
 use crate::offer::{Codec, Offer, VERSION};
 use crate::red::RED;
 use crate::rendezvous::{FromServer, Listed, Register, Request};
 use crate::rtcp::{self, Writer};
-use crate::rtp;
-use crate::units::{Time, nanos_to_frames};
+use crate::units::{Time, frames_to_nanos, nanos_to_frames};
 use line::Reception;
 use peer::Peer;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+use uplink::Uplink;
 
 /// Offers caused by several messages within this time are sent as one.
 const GATHER: Duration = Duration::from_millis(10);
@@ -43,10 +47,12 @@ pub struct Identity {
     pub timestamp_offset: u32,
     /// Where the media socket can be reached, as far as the box knows.
     pub media: Vec<SocketAddr>,
-    /// Channels that it sends.
-    pub channels: u8,
-    /// Length of its packets in microseconds.
-    pub frame_us: u32,
+    /// What it sends.
+    pub format: Format,
+    /// How much of the line that may take.
+    pub wish: Wish,
+    /// How its buffers trade delay against late packets.
+    pub depth: Depth,
 }
 
 /// What came from the connection to the rendezvous.
@@ -107,12 +113,18 @@ pub struct Session {
     offer_due: Option<Time>,
     next_slot: u8,
     report: Report,
+    uplink: Uplink,
+    /// What the engine was last told.
+    pace: Pace,
 }
 
 impl Session {
     /// A box that has just started.
     pub fn new(identity: Identity, now: Time) -> Self {
+        let uplink = Uplink::new(identity.wish, now);
         Session {
+            pace: identity.wish.pace(),
+            uplink,
             identity,
             started: now,
             rendezvous: "not connected yet".to_owned(),
@@ -166,7 +178,7 @@ impl Session {
                     continue;
                 }
                 rtcp::Packet::App { ssrc, name: REPORT, data, .. } => {
-                    self.handle_reception(ssrc, from, data);
+                    self.handle_reception(now, ssrc, from, data);
                     continue;
                 }
                 _ => continue,
@@ -184,13 +196,37 @@ impl Session {
     }
 
     /// A peer tells in detail how it receives us.
-    fn handle_reception(&mut self, ssrc: u32, from: SocketAddr, data: &[u8]) {
+    fn handle_reception(&mut self, now: Time, ssrc: u32, from: SocketAddr, data: &[u8]) {
         let Some(reception) = read_reception(data) else { return };
+        let packet = Duration::from_nanos(frames_to_nanos(self.report.pace.frames.into()).unsigned_abs());
         let Some(peer) = self.peer_by_ssrc(ssrc).filter(|peer| peer.way == Some(from)) else { return };
-        if peer.handle_reception(reception) {
+        if peer.handle_reception(reception, packet) {
             let route = peer.route();
             self.actions.push_back(route);
         }
+        let congested = self.peers.iter().find(|peer| peer.is_congested()).map(|peer| peer.name.clone());
+        if self.uplink.handle(now, congested.is_some()) {
+            self.follow_pace(congested.as_deref());
+        }
+    }
+
+    /// Tells the engine the pace, if it is another one now; says why if a line is `congested`.
+    fn follow_pace(&mut self, congested: Option<&str>) {
+        let pace = self.uplink.pace(self.peers.len() + 1);
+        if pace == self.pace {
+            return;
+        }
+        if let Some(name) = congested {
+            let what = if self.identity.wish.bitrate == 0 {
+                "plain samples cannot be made smaller: set \"codec\" to \"opus\"".to_owned()
+            } else {
+                let (kbits, packet) = (pace.bitrate / 1_000, f64::from(pace.frames) / 48.0);
+                format!("sending {kbits} kbit/s in packets of {packet} ms now")
+            };
+            self.say(format!("the line to {name} is full; {what}"));
+        }
+        self.pace = pace;
+        self.actions.push_back(Action::Engine(Command::Pace(pace)));
     }
 
     /// The engine tells what it saw.
@@ -249,6 +285,14 @@ impl Session {
             level_db: self.report.level_db,
             cycles: self.report.cycles,
             overruns: self.report.overruns,
+            cycle_times: self.report.cycle_times,
+            longest_cycle_ms: self.report.longest_cycle as f32 / 1e6,
+            sends: Sends {
+                format: self.identity.format,
+                packet_ms: f32::from(self.report.pace.frames) / 48.0,
+                kbits: (self.report.pace.bitrate > 0).then_some(self.report.pace.bitrate as f32 / 1e3),
+            },
+            depth: self.identity.depth,
             peers,
         }
     }
@@ -300,6 +344,13 @@ impl Session {
             peer.meet_again(now, candidates(&offer, address));
             return;
         }
+        let own = self.identity.format;
+        if !offer.codecs.iter().any(|codec| codec.payload_type == own.payload_type()) {
+            return self.say(format!(
+                "{name} does not understand {}: set \"codec\" to \"opus\", or update {name}",
+                own.name()
+            ));
+        }
         let Some(slot) = self.free_slot() else {
             return self.say(format!("no place for {name}: a box plays with {SLOTS} others at most"));
         };
@@ -311,6 +362,7 @@ impl Session {
         self.actions.push_back(Action::Engine(Command::Join { slot }));
         self.actions.push_back(peer.route());
         self.peers.push(peer);
+        self.follow_pace(None);
         if let Some(former) = former {
             self.part(former, "was started again");
         }
@@ -352,6 +404,7 @@ impl Session {
         self.actions.push_back(Action::Engine(Command::Leave { slot: peer.slot }));
         self.actions.push_back(Action::Unroute { slot: peer.slot });
         self.say(format!("{} {how}", peer.name));
+        self.follow_pace(None);
     }
 
     fn peer_by_ssrc(&mut self, ssrc: u32) -> Option<&mut Peer> {
@@ -359,14 +412,15 @@ impl Session {
     }
 
     fn offer(&self) -> Offer {
-        let Identity { ssrc, media, channels, frame_us, .. } = &self.identity;
-        let codec = |name: &str, payload_type| Codec {
-            name: name.to_owned(),
-            payload_type,
-            frame_us: *frame_us,
-            channels: *channels,
-        };
-        let codecs = vec![codec("opus", rtp::OPUS), codec("red", RED)];
+        let Identity { ssrc, media, format, .. } = &self.identity;
+        let frame_us = u32::from(self.pace.frames) * 125 / 6; // 48 frames are a millisecond
+        let mut codecs = vec![Codec::of(*format, frame_us)];
+        for format in Format::all().map(|format| Codec::of(format, frame_us)) {
+            if !codecs.iter().any(|codec| codec.payload_type == format.payload_type) {
+                codecs.push(format);
+            }
+        }
+        codecs.push(Codec { name: "red".to_owned(), payload_type: RED, ..codecs[0].clone() });
         Offer { version: VERSION, ssrc: *ssrc, media: media.clone(), codecs }
     }
 
@@ -390,11 +444,11 @@ fn candidates(offer: &Offer, seen: Option<IpAddr>) -> Vec<SocketAddr> {
 /// Marks our own reports among RTCP's application packets: how a peer is received, in detail.
 const REPORT: [u8; 4] = *b"MTRZ";
 
-/// [`Reception`] as the data of an application packet: four numbers of 32 bits.
-fn write_reception(reception: Reception) -> [u8; 16] {
-    let Reception { received, lost, bursts, queue_us } = reception;
-    let mut data = [0; 16];
-    for (word, value) in data.chunks_exact_mut(4).zip([received, lost, bursts, queue_us]) {
+/// [`Reception`] as the data of an application packet: five numbers of 32 bits.
+fn write_reception(reception: Reception) -> [u8; 20] {
+    let Reception { received, lost, bursts, queue_us, patience_us } = reception;
+    let mut data = [0; 20];
+    for (word, value) in data.chunks_exact_mut(4).zip([received, lost, bursts, queue_us, patience_us]) {
         word.copy_from_slice(&value.to_be_bytes());
     }
     data
@@ -403,13 +457,14 @@ fn write_reception(reception: Reception) -> [u8; 16] {
 /// The reverse; longer data is from a newer box, which says more.
 fn read_reception(data: &[u8]) -> Option<Reception> {
     let word = |n: usize| data.get(4 * n..4 * n + 4)?.try_into().ok().map(u32::from_be_bytes);
-    Some(Reception { received: word(0)?, lost: word(1)?, bursts: word(2)?, queue_us: word(3)? })
+    let [received, lost, bursts, queue_us, patience_us] = [word(0)?, word(1)?, word(2)?, word(3)?, word(4)?];
+    Some(Reception { received, lost, bursts, queue_us, patience_us })
 }
 
 /// A report to one peer: what we sent, how we hear it, and our name (RFC 3550 section 6.1); between the
 /// whole ones only how we receive it.
 fn write_control(bytes: &mut Vec<u8>, identity: &Identity, report: &Report, peer: &mut Peer, now: Time) {
-    let reception = write_reception(peer.reception());
+    let reception = write_reception(peer.reception(identity.depth));
     if !peer.is_whole_report() {
         Writer::new(bytes).app(identity.ssrc, 1, REPORT, &reception);
         return;

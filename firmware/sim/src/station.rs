@@ -2,11 +2,11 @@
 //! network thread does on a real box.
 
 use engine::packet::Arrival;
-use engine::{Cycle, Engine, Handle, Settings};
+use engine::{Cycle, Engine, Handle, Keeping, Settings};
 use proto::control::Status;
 use proto::routes::{Listener, Routes, Stream, packets};
 use proto::rtp;
-use proto::session::{Action, Identity, Session};
+use proto::session::{Action, Identity, Session, Wish};
 use proto::units::Time;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub struct Spec {
     pub phase: Duration,
     /// Settings of its engine.
     pub settings: Settings,
+    /// How much of its line it may take, besides the settings' bit rate.
+    pub wish: Wish,
     /// What it plays.
     pub input: Input,
     /// What listens to it.
@@ -49,6 +51,7 @@ impl Spec {
             period: 120,
             phase: Duration::ZERO,
             settings: Settings::default(),
+            wish: Wish::default(),
             input: Box::new(|_| 0.0),
             ear: Box::new(|_, _| ()),
             tap: Box::new(|_, _| ()),
@@ -96,8 +99,9 @@ impl Station {
             ssrc: random.u32(..),
             timestamp_offset: random.u32(..),
             media: vec![address],
-            channels: spec.settings.channels as u8,
-            frame_us: 2_500,
+            format: spec.settings.format,
+            wish: Wish { bitrate: spec.settings.pace.bitrate, ..spec.wish },
+            depth: spec.settings.depth,
         };
         let (engine, handle) = Engine::new(spec.settings);
         Station {
@@ -130,7 +134,7 @@ impl Station {
             *sample = (self.spec.input)(frame + at as i64);
         }
         let cycle = Cycle { time: now, frame, frames: self.spec.period };
-        self.engine.process(cycle, [&self.capture[0], &self.capture[1]], 0);
+        self.engine.process(cycle, [&self.capture[0], &self.capture[1]], Keeping::default());
         (self.spec.ear)(frame, self.engine.mix(self.spec.period)[0]);
         while let Ok(report) = self.handle.reports.pop() {
             self.session.handle_report(now, &report);
@@ -154,11 +158,11 @@ impl Station {
         }
         let Ok(rtp::Packet { header, payload }) = rtp::Packet::parse(bytes) else { return };
         let Some(slot) = self.routes.slot(header.ssrc) else { return };
-        for (behind, payload) in packets(header.payload_type, payload) {
-            if behind == 0 {
+        for packet in packets(header.payload_type, payload) {
+            if packet.1 == 0 {
                 (self.spec.tap)(now, i64::from(header.timestamp));
             }
-            if let Some(arrival) = Arrival::new(slot, &header, behind, now, payload) {
+            if let Some(arrival) = Arrival::new(slot, &header, packet, now) {
                 // A full ring is a box that does not keep up; a simulated one always does.
                 self.handle.arrivals.push(arrival).expect("every cycle empties the ring");
             }

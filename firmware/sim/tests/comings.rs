@@ -5,6 +5,7 @@ mod ear;
 
 use ear::{LEVEL, ToneEar, tone};
 use engine::Settings;
+use proto::control::Pace;
 use sim::{Link, Spec, World};
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ const LISBOA: f64 = 4_003.0;
 fn three() -> (World, ToneEar) {
     let ear = ToneEar::new(&[MONTEMOR, LISBOA]);
     // At 256 kbit/s the codec's own noise hides no click.
-    let settings = Settings { bitrate: 256_000, ..Settings::default() };
+    let pace = Pace { frames: 120, bitrate: 256_000 };
+    let settings = Settings { pace, ..Settings::default() };
     let mut world = World::new(2, Link::default());
     world.add(Spec { ppm: 40.0, settings, ear: ear.ear(), ..Spec::new("porto") });
     world.add(Spec { settings, input: tone(MONTEMOR), ..Spec::new("montemor") });

@@ -4,6 +4,7 @@ mod ear;
 
 use ear::{LEVEL, ToneEar, tone, turn};
 use engine::Settings;
+use proto::control::Pace;
 use sim::{Link, Spec, World};
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ const MINUTES: f64 = 10.0;
 fn ten_minutes_without_a_skip_or_a_click() {
     let (porto, lisboa) = (ToneEar::new(&[HERTZ]), ToneEar::new(&[HERTZ]));
     // At 256 kbit/s the codec's own noise hides nothing.
-    let settings = Settings { bitrate: 256_000, ..Settings::default() };
+    let pace = Pace { frames: 120, bitrate: 256_000 };
+    let settings = Settings { pace, ..Settings::default() };
     let mut world = World::new(1, Link::default());
     world.add(Spec { ppm: 50.0, input: tone(HERTZ), ear: porto.ear(), settings, ..Spec::new("porto") });
     let phase = Duration::from_micros(900);

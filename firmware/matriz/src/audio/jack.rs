@@ -2,10 +2,11 @@
 //!
 //! Ports: `in_1` and `in_2` are sent, `mix_1` and `mix_2` are everybody together, and every slot has two of
 //! its own, named after the peer (`lisboa_1`, `lisboa_2`), so that people can patch. JACK brings the
-//! realtime thread and its smooth time; it has neither when its server is gone, which [`Card::gone`]
-//! tells.
+//! realtime thread, [`super::timeline`] the time; there is neither when the server is gone, which
+//! [`Card::gone`] tells.
 
 use super::Driver;
+use super::timeline::Timeline;
 use crate::clock;
 use crate::config::Config;
 use anyhow::{Context, bail};
@@ -15,7 +16,7 @@ use jack::{
     NotificationHandler, Port, ProcessHandler, ProcessScope,
 };
 use proto::control::SLOTS;
-use proto::units::{SAMPLE_RATE, Time, frames_to_nanos, nanos_to_frames};
+use proto::units::{SAMPLE_RATE, Time, frames_to_nanos};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -168,7 +169,7 @@ struct Process {
     peers: Vec<[Port<AudioOut>; 2]>,
     /// From JACK's microseconds to the box's clock, in nanoseconds.
     offset: i64,
-    position: Position,
+    timeline: Timeline,
 }
 
 impl Process {
@@ -193,46 +194,26 @@ impl Process {
         // the same up to that clock's drift, and only whole milliseconds would matter.
         let offset = clock::now().0 - client.time() as i64 * 1_000;
         let offset = if offset.abs() < 1_000_000 { 0 } else { offset };
-        Ok(Process { driver, capture, mix, peers, offset, position: Position::default() })
+        Ok(Process { driver, capture, mix, peers, offset, timeline: Timeline::default() })
     }
 
-    /// The cycle as JACK tells it, by its smooth time.
-    fn cycle(&mut self, scope: &ProcessScope) -> Option<Cycle> {
-        let times = scope.cycle_times().ok()?;
-        let frames = scope.n_frames() as usize;
-        let frame = self.position.count(times.current_usecs, frames);
-        Some(Cycle { time: Time(times.current_usecs as i64 * 1_000 + self.offset), frame, frames })
+    /// The cycle that begins.
+    fn cycle(&mut self, client: &Client, scope: &ProcessScope) -> Cycle {
+        let woke = woke(client, scope);
+        self.timeline.cycle(Time(woke.0 + self.offset), scope.n_frames() as usize)
     }
 }
 
-/// The position of the card, in frames since the first cycle. JACK's own count stands still while frames
-/// are lost in an xrun; this one goes on, so that a frame's number always means the same moment.
-#[derive(Default)]
-pub struct Position {
-    /// Where the next cycle should begin, and when, in JACK's microseconds.
-    next: Option<(i64, i64)>,
+/// When the card's driver woke for this cycle, by JACK's clock.
+pub fn woke(client: &Client, scope: &ProcessScope) -> Time {
+    // In this order: what comes between the two makes it later, which is what a wake-up may be.
+    let since = frames_to_nanos(f64::from(scope.frames_since_cycle_start()));
+    Time(client.time() as i64 * 1_000 - since)
 }
-
-impl Position {
-    /// Takes in a cycle of `frames` frames that begins at `usecs`; gives the position of its beginning.
-    pub fn count(&mut self, usecs: u64, frames: usize) -> i64 {
-        let usecs = usecs as i64;
-        let (frame, due) = self.next.unwrap_or((0, usecs));
-        let missed = nanos_to_frames((usecs - due) * 1_000).round() as i64;
-        let frame = if missed >= LOST { frame + missed } else { frame };
-        let length = frames_to_nanos(frames as f64) / 1_000;
-        self.next = Some((frame + frames as i64, usecs + length));
-        frame
-    }
-}
-
-/// A cycle that begins this much too late, in frames (1 ms), was preceded by lost frames; less is the
-/// wobble of JACK's time.
-const LOST: i64 = 48;
 
 impl ProcessHandler for Process {
-    fn process(&mut self, _: &Client, scope: &ProcessScope) -> Control {
-        let cycle = self.cycle(scope).filter(|cycle| cycle.frames <= MAX_CYCLE);
+    fn process(&mut self, client: &Client, scope: &ProcessScope) -> Control {
+        let cycle = Some(self.cycle(client, scope)).filter(|cycle| cycle.frames <= MAX_CYCLE);
         if let Some(cycle) = cycle {
             let capture = [self.capture[0].as_slice(scope), self.capture[1].as_slice(scope)];
             self.driver.cycle(cycle, capture);
@@ -254,20 +235,5 @@ fn copy(ports: &mut [Port<AudioOut>; 2], sound: Option<[&[f32]; 2]>, scope: &Pro
             Some(sound) => port.as_mut_slice(scope).copy_from_slice(sound[channel]),
             None => port.as_mut_slice(scope).fill(0.0),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Position;
-
-    #[test]
-    fn lost_frames_are_counted_and_wobble_is_not() {
-        let mut position = Position::default();
-        assert_eq!(position.count(1_000_000, 120), 0);
-        assert_eq!(position.count(1_002_700, 120), 120, "0.2 ms late");
-        assert_eq!(position.count(1_005_000, 120), 240, "and early again");
-        assert_eq!(position.count(1_017_500, 120), 840, "10 ms were lost");
-        assert_eq!(position.count(1_020_000, 120), 960);
     }
 }

@@ -38,6 +38,8 @@ enum Kind {
     Whole(i64, i64),
     /// A number, least and most.
     Number(f64, f64),
+    /// One of two numbers.
+    Either(f64, f64),
     /// One of a few words.
     Word(&'static [&'static str]),
     /// A table with keys of its own.
@@ -68,7 +70,13 @@ const KEYS: &[Key] = &[
     ("media_port", Kind::Whole(0, 65_535)),
     ("sound", Kind::Word(&["jack", "simulated"])),
     ("channels", Kind::Whole(1, 2)),
+    ("separate", Kind::Flag),
+    ("codec", Kind::Word(&["opus", "l16", "l24"])),
     ("bitrate", Kind::Whole(16, 256)),
+    ("packet_ms", Kind::Either(2.5, 5.0)),
+    ("uplink", Kind::Whole(64, 10_000_000)),
+    ("prediction", Kind::Flag),
+    ("depth", Kind::Word(&["tight", "balanced", "safe"])),
     ("gain_db", Kind::Number(-60.0, 20.0)),
     ("jack", Kind::Table(JACK)),
     ("simulated", Kind::Table(SIMULATED)),
@@ -186,6 +194,7 @@ impl Kind {
             Kind::Flag => value.is_boolean(),
             Kind::Whole(least, most) => value.as_i64().is_some_and(|n| (*least..=*most).contains(&n)),
             Kind::Number(least, most) => value.as_f64().is_some_and(|n| (*least..=*most).contains(&n)),
+            Kind::Either(one, other) => value.as_f64().is_some_and(|n| n == *one || n == *other),
             Kind::Word(words) => value.as_str().is_some_and(|text| words.contains(&text)),
             Kind::Table(_) => false, // a table with its keys was judged by `Judge::table`
         };
@@ -212,6 +221,7 @@ impl Kind {
             Kind::Whole(least, most) if value.is_f64() => format!("a whole number from {least} to {most}"),
             Kind::Whole(least, most) => format!("a number from {least} to {most}"),
             Kind::Number(least, most) => format!("a number from {least} to {most}"),
+            Kind::Either(one, other) => format!("{one} or {other}"),
             Kind::Word(words) => format!("\"{}\"", words.join("\" or \"")),
             Kind::Table(_) => "a table with keys of its own".to_owned(),
         };

@@ -5,7 +5,8 @@
 //! it prints `ready` when it is, and at the end its timeline: when frame 0 was, in nanoseconds of
 //! the monotonic clock, and how many parts per million it ran fast.
 
-use crate::audio::jack::Position;
+use crate::audio::jack::woke;
+use crate::audio::timeline::Timeline;
 use crate::audio::wav;
 use anyhow::Context;
 use clap::Args;
@@ -48,7 +49,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         record: [input("record_1")?, input("record_2")?],
         music,
         recording,
-        position: Position::default(),
+        timeline: Timeline::default(),
         next: 0,
         line: Arc::clone(&line),
     };
@@ -91,7 +92,7 @@ struct Tape {
     record: [Port<AudioIn>; 2],
     music: [Vec<f32>; 2],
     recording: Producer<f32>,
-    position: Position,
+    timeline: Timeline,
     /// The frame that is recorded next.
     next: i64,
     /// Read once, at the end; a cycle that finds it locked leaves it out.
@@ -99,11 +100,11 @@ struct Tape {
 }
 
 impl ProcessHandler for Tape {
-    fn process(&mut self, _: &Client, scope: &ProcessScope) -> Control {
-        let Ok(times) = scope.cycle_times() else { return Control::Continue };
-        let frame = self.position.count(times.current_usecs, scope.n_frames() as usize);
+    fn process(&mut self, client: &Client, scope: &ProcessScope) -> Control {
+        let cycle = self.timeline.cycle(woke(client, scope), scope.n_frames() as usize);
+        let frame = cycle.frame;
         if let Ok(mut line) = self.line.try_lock() {
-            line.add(frame, times.current_usecs as i64 * 1_000);
+            line.add(frame, cycle.time.0);
         }
         let length = self.music[0].len() as i64;
         for (port, music) in self.play.iter_mut().zip(&self.music) {

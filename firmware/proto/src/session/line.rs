@@ -1,10 +1,11 @@
 //! What the line to a peer does to our packets, and what we do about it.
 //!
 //! Fed with what the peer reports ten times a second ([`Reception`]); gives the distance of the copy that
-//! each packet to it carries. Distance beats number of copies: losses come in bursts, and a copy helps if
-//! it is outside of the burst.
+//! each packet to it carries, and whether the line is congested: then a copy would only make it worse.
+//! Distance beats number of copies: losses come in bursts, and a copy helps if it is outside of the burst.
 
 use crate::routes::MAX_DISTANCE;
+use std::time::Duration;
 
 /// How far back losses are remembered, in packets (10 s at 2.5 ms).
 const MEMORY: f64 = 4_000.0;
@@ -15,6 +16,14 @@ const TRUST: f64 = 2_000.0;
 /// Copies are sent from this share of losses on, and no longer below the second.
 const ON: f64 = 0.000_7;
 const OFF: f64 = 0.000_2;
+
+/// Reports of which the losses are held together with the queue: 2 s.
+const RECENT: usize = 20;
+
+/// A line is congested when so many of the recent packets were lost while they waited so much longer than
+/// in better times.
+const CONGESTED_LOSS: f64 = 0.01;
+const CONGESTED_WAIT: Duration = Duration::from_millis(8);
 
 /// A copy may be lost together with its packet with this probability, not more.
 const SHARED_FATE: f64 = 0.06;
@@ -30,6 +39,8 @@ pub struct Reception {
     pub bursts: u32,
     /// What packets wait in queues on the way, in microseconds.
     pub queue_us: u32,
+    /// How much later than its packet a copy may come to be worth its while, in microseconds.
+    pub patience_us: u32,
 }
 
 /// The line to one peer.
@@ -41,11 +52,25 @@ pub struct Line {
     lost: f64,
     bursts: f64,
     distance: u8,
+    /// Packets sent and lost in each of the last reports, the newest last.
+    recent: [(f64, f64); RECENT],
+    /// Round trip in better times, which are forgotten slowly.
+    quick_trip: Option<Duration>,
+    congested: bool,
 }
 
 impl Default for Line {
     fn default() -> Self {
-        Line { last: None, sent: TRUST, lost: 0.0, bursts: 0.0, distance: 0 }
+        Line {
+            last: None,
+            sent: TRUST,
+            lost: 0.0,
+            bursts: 0.0,
+            distance: 0,
+            recent: [(0.0, 0.0); RECENT],
+            quick_trip: None,
+            congested: false,
+        }
     }
 }
 
@@ -55,8 +80,13 @@ impl Line {
         self.distance
     }
 
-    /// Takes in a report. True if the distance has changed.
-    pub fn handle(&mut self, now: Reception) -> bool {
+    /// Whether more is sent than the line carries.
+    pub fn is_congested(&self) -> bool {
+        self.congested
+    }
+
+    /// Takes in a report: the round trip now, and the length of our packets. True if the distance has changed.
+    pub fn handle(&mut self, now: Reception, trip: Option<Duration>, packet: Duration) -> bool {
         let Some(last) = self.last.replace(now) else { return false };
         let since = |now: u32, last: u32| f64::from(now.wrapping_sub(last).min(10_000));
         let (received, lost) = (since(now.received, last.received), since(now.lost, last.lost));
@@ -64,11 +94,28 @@ impl Line {
         self.sent = self.sent * keep + received + lost;
         self.lost = self.lost * keep + lost;
         self.bursts = self.bursts * keep + since(now.bursts, last.bursts);
-        let wanted = self.wanted();
+        self.recent.rotate_left(1);
+        self.recent[RECENT - 1] = (received + lost, lost);
+        self.judge_congestion(now, trip);
+        let most = (u128::from(now.patience_us) / packet.as_micros().max(1)).min(MAX_DISTANCE.into());
+        let wanted = if self.congested { 0 } else { self.wanted(most as u8) };
         std::mem::replace(&mut self.distance, wanted) != wanted
     }
 
-    fn wanted(&self) -> u8 {
+    /// Losses alone may be a bad radio, and a long wait alone another route.
+    fn judge_congestion(&mut self, now: Reception, trip: Option<Duration>) {
+        if let Some(trip) = trip {
+            let quick = self.quick_trip.map_or(trip, |quick| quick + Duration::from_micros(10));
+            self.quick_trip = Some(quick.min(trip));
+        }
+        let slower = trip.unwrap_or_default().saturating_sub(self.quick_trip.unwrap_or_default());
+        let waits = slower.max(Duration::from_micros(now.queue_us.into()));
+        let (sent, lost) = self.recent.iter().fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        self.congested = waits > CONGESTED_WAIT && lost > CONGESTED_LOSS * sent;
+    }
+
+    /// At most `most` packets back; none if bursts are so long that this would save few.
+    fn wanted(&self, most: u8) -> u8 {
         let share = self.lost / self.sent.max(1.0);
         let enough = if self.distance > 0 { OFF } else { ON };
         if share < enough || self.bursts <= 0.0 {
@@ -78,7 +125,8 @@ impl Line {
         // with every packet between them, down to the share of all losses.
         let burst = (self.lost / self.bursts).max(1.0);
         let stay = (1.0 - 1.0 / burst).clamp(0.001, 0.95);
-        let wanted = (SHARED_FATE.ln() / stay.ln()).ceil().clamp(1.0, f64::from(MAX_DISTANCE)) as u8;
+        let wanted = (SHARED_FATE.ln() / stay.ln()).ceil().clamp(1.0, 255.0) as u8;
+        let wanted = if wanted >= 2 * most { 0 } else { wanted.min(most) };
         // One less than now is within the noise of the estimate: a change costs depth at the other end.
         if wanted + 1 == self.distance { self.distance } else { wanted }
     }
@@ -88,10 +136,13 @@ impl Line {
 mod tests {
     use super::*;
 
+    const PACKET: Duration = Duration::from_micros(2_500);
+
     /// Reports of a Gilbert line every 40 packets; the distances that were chosen, one a report.
     fn reports(loss: f64, burst: f64, packets: u32) -> Vec<u8> {
         let mut random = fastrand::Rng::with_seed(3);
-        let (mut line, mut reception, mut bad) = (Line::default(), Reception::default(), false);
+        let mut reception = Reception { patience_us: 12_500, ..Reception::default() };
+        let (mut line, mut bad) = (Line::default(), false);
         let mut distances = Vec::new();
         for packet in 0..packets {
             let begin = loss / (burst * (1.0 - loss));
@@ -101,7 +152,7 @@ mod tests {
             reception.received += u32::from(!now_bad);
             bad = now_bad;
             if packet % 40 == 0 {
-                line.handle(reception);
+                line.handle(reception, None, PACKET);
                 distances.push(line.distance());
             }
         }
@@ -117,7 +168,7 @@ mod tests {
     #[test]
     fn the_distance_reaches_beyond_the_bursts() {
         for (loss, burst, least, most) in
-            [(0.005, 1.02, 1, 2), (0.01, 1.5, 2, 4), (0.01, 2.0, 3, 6), (0.05, 2.0, 3, 6)]
+            [(0.005, 1.02, 1, 2), (0.01, 1.5, 2, 4), (0.01, 2.0, 3, 5), (0.05, 2.0, 3, 5)]
         {
             let distances = reports(loss, burst, 40_000);
             let usual = distances[200..].iter().filter(|d| (least..=most).contains(*d)).count();
@@ -130,12 +181,44 @@ mod tests {
         let distances = reports(0.01, 1.5, 40_000);
         assert!(distances[..20].iter().any(|distance| *distance > 0));
         let mut line = Line::default();
-        line.handle(Reception::default());
-        line.handle(Reception { received: 390, lost: 10, bursts: 8, queue_us: 0 });
+        let lossy = |received| Reception { received, lost: 10, bursts: 8, queue_us: 0, patience_us: 12_500 };
+        line.handle(Reception::default(), None, PACKET);
+        line.handle(lossy(390), None, PACKET);
         assert!(line.distance() > 0);
         for n in 1..1_000 {
-            line.handle(Reception { received: 390 + n * 40, lost: 10, bursts: 8, queue_us: 0 });
+            line.handle(lossy(390 + n * 40), None, PACKET);
         }
         assert_eq!(line.distance(), 0);
+    }
+
+    #[test]
+    fn bursts_too_long_for_the_listener_s_patience_get_no_copies() {
+        let distance = |patience_us| {
+            let mut line = Line::default();
+            line.handle(Reception::default(), None, PACKET);
+            let reception = Reception { received: 3_800, lost: 200, bursts: 40, queue_us: 0, patience_us };
+            line.handle(reception, None, PACKET);
+            line.distance()
+        };
+        assert_eq!(distance(0), 0);
+        assert_eq!(distance(12_500), 0, "five packets back are not enough for bursts of five");
+        assert_eq!(distance(20_000), MAX_DISTANCE);
+    }
+
+    #[test]
+    fn losses_with_a_longer_way_are_congestion_and_get_no_copies() {
+        let mut line = Line::default();
+        let mut reception = Reception { patience_us: 12_500, ..Reception::default() };
+        let mut play = |trip_ms, lost: u32| {
+            reception.received += 40 - lost;
+            reception.lost += lost;
+            reception.bursts += lost.min(1);
+            line.handle(reception, Some(Duration::from_millis(trip_ms)), PACKET);
+            (line.is_congested(), line.distance() > 0)
+        };
+        (0..30).for_each(|_| assert_eq!(play(20, 0), (false, false)));
+        assert_eq!(play(20, 2), (false, true), "losses alone");
+        assert_eq!((0..10).map(|_| play(35, 2)).last(), Some((true, false)), "losses and a full queue");
+        assert_eq!((0..30).map(|_| play(35, 0)).last(), Some((false, true)), "a longer way alone");
     }
 }

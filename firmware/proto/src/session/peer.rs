@@ -6,7 +6,8 @@
 
 use super::Action;
 use super::line::{Line, Reception};
-use crate::control::{PeerReport, PeerStatus, Report};
+use crate::control::{Depth, PeerReport, PeerStatus, Report, Sends};
+use crate::format::Encoding;
 use crate::rtcp::{self, Block};
 use crate::units::Time;
 use std::net::SocketAddr;
@@ -31,10 +32,10 @@ const WAY_LOST: Duration = Duration::from_secs(5);
 /// A peer neither listed nor heard for this long is gone.
 const GONE: Duration = Duration::from_secs(5);
 
-/// The length of an Opus packet, the decoder's look-ahead and half the resampler's filter, in frames:
-/// what the sound takes besides cards, network and buffer.
-const PACKET: u32 = 120;
-const CODEC_AND_FILTER: u32 = 120 + 16;
+/// Opus' look-ahead and half the resampler's filter, in frames: what the sound takes besides packet, cards,
+/// network and buffer.
+const LOOKAHEAD: u32 = 120;
+const FILTER: u32 = 16;
 
 pub(super) struct Peer {
     pub name: String,
@@ -107,18 +108,29 @@ impl Peer {
         Action::Route { slot: self.slot, name: self.name.clone(), ssrc: self.ssrc, to: self.way, distance }
     }
 
-    /// The peer tells in detail how it receives us. True if the route changes by it.
-    pub fn handle_reception(&mut self, reception: Reception) -> bool {
-        self.line.handle(reception) && self.redundancy
+    /// The peer tells in detail how it receives us, whose packets are of length `packet`. True if the route
+    /// changes by it.
+    pub fn handle_reception(&mut self, reception: Reception, packet: Duration) -> bool {
+        self.line.handle(reception, self.round_trip, packet) && self.redundancy
+    }
+
+    /// Whether more is sent to it than the line carries.
+    pub fn is_congested(&self) -> bool {
+        self.way.is_some() && self.line.is_congested()
     }
 
     /// How we receive the peer, in detail.
-    pub fn reception(&self) -> Reception {
+    pub fn reception(&self, depth: Depth) -> Reception {
         Reception {
             received: self.report.received as u32,
             lost: self.report.lost as u32,
             bursts: self.report.bursts as u32,
             queue_us: (self.report.queue_ms.max(0.0) * 1e3) as u32,
+            patience_us: match depth {
+                Depth::Tight => 0,
+                Depth::Balanced => 12_500,
+                Depth::Safe => 20_000,
+            },
         }
     }
 
@@ -221,7 +233,8 @@ impl Peer {
         let in_ms = |trip: Duration| trip.as_secs_f32() * 1e3;
         let connected = self.report.playing;
         // A packet's length or a cycle to fill, a cycle to play out, and the codec between.
-        let sound = PACKET.max(report.period) + CODEC_AND_FILTER + report.period;
+        let lookahead = if self.report.format.encoding == Encoding::Opus { LOOKAHEAD } else { 0 };
+        let sound = self.report.packet.max(report.period) + lookahead + FILTER + report.period;
         let delay =
             self.round_trip.map(|trip| in_ms(trip) / 2.0 + sound as f32 / 48.0 + self.report.depth_ms);
         PeerStatus {
@@ -232,6 +245,11 @@ impl Peer {
             delay_ms: delay.filter(|_| connected),
             round_trip_ms: self.round_trip.map(in_ms),
             depth_ms: self.report.depth_ms,
+            sends: Sends {
+                format: self.report.format,
+                packet_ms: self.report.packet as f32 / 48.0,
+                kbits: None,
+            },
             received: self.report.received,
             lost: self.report.lost,
             late: self.report.late,

@@ -13,8 +13,9 @@ fn identity(name: &str, ssrc: u32, media: &str) -> Identity {
         ssrc,
         timestamp_offset: 7,
         media: vec![media.parse().unwrap()],
-        channels: 1,
-        frame_us: 2_500,
+        format: Format::default(),
+        wish: Wish { bitrate: 96_000, ..Wish::default() },
+        depth: Depth::Balanced,
     }
 }
 
