@@ -21,9 +21,9 @@ const STAGES: [Stage; 3] = [
 /// A step of the envelope larger than this, in frames (2 ms), is another route if it stays.
 const REROUTE: f64 = 96.0;
 
-/// Blocks that it must stay to be believed: 1 s upwards (a queue may fill for that long), two blocks
+/// Blocks that it must stay to be believed: 3 s upwards (a queue may fill for that long), two blocks
 /// downwards (nothing arrives before it was sent).
-const PATIENCE_UP: u32 = 4;
+const PATIENCE_UP: u32 = 12;
 const PATIENCE_DOWN: u32 = 2;
 
 struct Stage {

@@ -1,10 +1,12 @@
-//! Sound in the place of missing raw PCM: there is no decoder that could invent it.
+//! Sound in the place of missing raw PCM (L16, L24), where there is no decoder that could invent it.
 //!
 //! Used by `receive` with everything that it plays of a raw stream: what was heard, and the gaps to fill.
-//! Linear prediction on two bands. Below 1.6 kHz, where music's tones lie close together, 50 ms of history
-//! are thinned out to 4 kHz, so that few coefficients see them apart; what that leaves of the signal is foretold at the
-//! full rate from the last 10 ms. The two add up to the history exactly, so a gap begins without a step.
-//! Source: I. Kauppinen and K. Roth, "Audio signal extrapolation" (2002), for the idea; bands measured here.
+//! Linear prediction in two bands. Below 1.6 kHz, where music's tones lie close together, 50 ms of history
+//! are thinned out to 4 kHz, so that a few coefficients tell them apart; what that leaves of the signal is
+//! foretold at the full rate from the last 10 ms. The two add up to the history exactly, so a gap begins
+//! without a step. Source: I. Kauppinen and K. Roth, "Audio signal extrapolation" (2002); the bands are ours.
+//! Measured over gaps of 130 frames, error against signal: plucked notes -16 dB, recorded guitars -1.2 dB;
+//! one band of order 32 -2 and -0.3 dB, repeating the last period (ITU-T G.711 Appendix I) -6 and +1.7 dB.
 
 mod lattice;
 
@@ -20,28 +22,29 @@ const TAPS: usize = 4 * DECIMATION;
 /// Edge of the low band, as a share of half its rate.
 const EDGE: f64 = 0.8;
 
-/// Low-band frames that are learned from, and coefficients.
+/// Low-band frames that are learned from (50 ms), and coefficients. 64 of these gain 1 dB with many
+/// notes at once, for a fifth more work.
 const LOW: usize = 200;
 const LOW_ORDER: usize = 48;
 
-/// The same of the high band, in frames of the full rate.
+/// The same of the high band, in frames of the full rate (10 ms).
 const HIGH: usize = 40 * DECIMATION;
 const HIGH_ORDER: usize = 16;
 
-/// Low-band frames around one of the full rate that tell it, and how many of them lie after it.
+/// Low-band frames that tell a frame of the full rate: two before it, two after.
 const NEAR: usize = 4;
 
-/// Frames of history that one extrapolation is made from (51 ms), and room to move them only now and then.
+/// Frames of history that an extrapolation is made from (51 ms), and room, so that they rarely need to move.
 const HISTORY: usize = (LOW - 1) * DECIMATION + TAPS;
 const CAPACITY: usize = 2 * HISTORY;
 
-/// Frames in which the extrapolation gives way to the real sound: 1.25 ms.
+/// Frames in which the invented sound gives way to the real one: 1.25 ms, long enough for no click.
 const BLEND: usize = 60;
 
 /// Conceals the gaps of one stereo stream.
 ///
 /// Allocates when made, never later. Worst case: the first call of [`Extrapolate::conceal`] after
-/// [`Extrapolate::heard`], about 300,000 multiplications.
+/// [`Extrapolate::heard`], about 190,000 multiplications.
 pub struct Extrapolate {
     /// The last frames, left and right, up to `end`.
     history: [Box<[f32; CAPACITY]>; 2],
@@ -142,7 +145,7 @@ impl Extrapolate {
             let history = &history[self.end - HISTORY..self.end];
             *peak = history.iter().fold(0.0, |peak, x| peak.max(x.abs()));
             for (low, frames) in low.iter_mut().zip(history.windows(TAPS).step_by(DECIMATION)) {
-                *low = multiply::<16>(frames, &self.filter);
+                *low = multiply::<4>(frames, &self.filter);
             }
         }
         self.low.learn([&low[0], &low[1]]);
@@ -202,4 +205,168 @@ fn kernel(distance: f64) -> f32 {
 fn weight(place: usize, length: usize) -> f32 {
     let x = (place + 1) as f32 / (length + 1) as f32;
     0.5 + 0.5 * (x * std::f32::consts::PI).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Interleaved frames; `of` says left and right at a time in seconds.
+    fn sound(frames: usize, mut of: impl FnMut(f64) -> [f64; 2]) -> Vec<f32> {
+        (0..frames).flat_map(|n| of(n as f64 / 48_000.0).map(|x| x as f32)).collect()
+    }
+
+    fn tone(hertz: f64, time: f64) -> f64 {
+        0.3 * (2.0 * PI * hertz * time).sin()
+    }
+
+    /// Notes of a guitar, each with eight overtones, struck one after the other every 50 ms, and a little noise.
+    fn plucks(frames: usize) -> Vec<f32> {
+        let mut random = fastrand::Rng::with_seed(3);
+        let notes = [82.4, 164.8, 246.9, 110.0, 196.0, 329.6];
+        sound(frames, |time| {
+            let note = |(k, hertz): (usize, &f64)| {
+                let age = (time - k as f64 * 0.05).rem_euclid(0.3);
+                let overtone = |n: u32| {
+                    let (n, stiff) = (f64::from(n), 1.0 + 0.0004 * f64::from(n * n));
+                    (2.0 * PI * n * stiff * hertz * age).sin() / n * (-age * (4.0 + n)).exp()
+                };
+                0.1 * (1..=8).map(overtone).sum::<f64>() * (age / 0.003).min(1.0)
+            };
+            let sum: f64 = notes.iter().enumerate().map(note).sum();
+            [sum + 0.0005 * (random.f64() - 0.5), 0.6 * sum + 0.0005 * (random.f64() - 0.5)]
+        })
+    }
+
+    /// Plays `signal` with the frames of `gap` missing.
+    fn play(signal: &[f32], gap: std::ops::Range<usize>) -> Vec<f32> {
+        let mut played = signal.to_vec();
+        let mut extrapolate = Extrapolate::new();
+        extrapolate.heard(&mut played[..2 * gap.start]);
+        extrapolate.conceal(&mut played[2 * gap.start..2 * gap.end]);
+        extrapolate.heard(&mut played[2 * gap.end..]);
+        played
+    }
+
+    fn power(frames: &[f32]) -> f64 {
+        frames.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / frames.len() as f64
+    }
+
+    /// Error in the gap and where it is blended out, in dB below the signal there.
+    fn error_db(signal: &[f32], gap: std::ops::Range<usize>) -> f64 {
+        let range = 2 * gap.start..2 * (gap.end + BLEND);
+        let played = play(signal, gap);
+        let difference: Vec<f32> = played.iter().zip(signal).map(|(x, y)| x - y).collect();
+        10.0 * (power(&difference[range.clone()]) / power(&signal[range])).log10()
+    }
+
+    fn largest_step(frames: &[f32]) -> f32 {
+        frames.iter().zip(&frames[2..]).fold(0.0, |step, (x, y)| step.max((y - x).abs()))
+    }
+
+    #[test]
+    fn a_tone_goes_on_as_if_nothing_was_missing() {
+        for hertz in [82.4, 440.0, 1_600.0, 3_000.0] {
+            let signal = sound(6_000, |time| [tone(hertz, time), 0.5 * tone(hertz, time + 0.1)]);
+            for start in [2_500, 3_001, 4_444] {
+                let error = error_db(&signal, start..start + 128);
+                assert!(error < -28.0, "{hertz} Hz at {start}: {error:.1} dB");
+                let step = largest_step(&play(&signal, start..start + 128));
+                assert!(step < 1.1 * largest_step(&signal), "{hertz} Hz at {start}: a step of {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_chord_goes_on_for_five_milliseconds() {
+        let notes = [220.0, 277.2, 329.6, 554.4, 880.0];
+        let signal = sound(6_000, |time| [notes.iter().map(|hertz| tone(*hertz, time)).sum(); 2]);
+        for start in (2_500..5_500).step_by(97) {
+            let (short, long) =
+                (error_db(&signal, start..start + 128), error_db(&signal, start..start + 240));
+            assert!(short < -16.0 && long < -13.0, "at {start}: {short:.1} and {long:.1} dB");
+        }
+    }
+
+    #[test]
+    fn plucked_notes_are_nearer_than_silence_and_begin_and_end_without_a_step() {
+        let signal = plucks(48_000);
+        let mut errors = Vec::new();
+        for start in (4_000..47_000).step_by(1_013) {
+            let played = play(&signal, start..start + 128);
+            let around = &signal[2 * (start - 480)..2 * (start + 480)];
+            for join in [start, start + 128] {
+                let step = largest_step(&played[2 * (join - 2)..2 * (join + 2)]);
+                assert!(step < 1.5 * largest_step(around), "at {join}: a step of {step}");
+            }
+            errors.push(error_db(&signal, start..start + 128));
+        }
+        errors.sort_by(f64::total_cmp);
+        let median = errors[errors.len() / 2];
+        assert!(median < -6.0, "{median:.1} dB");
+    }
+
+    #[test]
+    fn silence_stays_silence() {
+        let mut out = [1.0; 2 * 128];
+        Extrapolate::new().conceal(&mut out);
+        assert_eq!(out, [0.0; 2 * 128], "before anything was heard");
+        let played = play(&[0.0; 2 * 6_000], 5_000..5_128);
+        assert!(played.iter().all(|x| *x == 0.0));
+        let one_side = sound(6_000, |time| [tone(440.0, time), 0.0]);
+        let played = play(&one_side, 5_000..5_240);
+        assert!(played.chunks(2).all(|frame| frame[1] == 0.0), "what only the left plays stays left");
+    }
+
+    #[test]
+    fn noise_never_becomes_louder() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut brown = 0.0;
+        let noises = [
+            sound(48_000, |_| [0.4 * (random.f64() - 0.5), 0.4 * (random.f64() - 0.5)]),
+            sound(48_000, |_| {
+                brown = 0.98 * brown + 0.1 * (random.f64() - 0.5);
+                [brown, -brown]
+            }),
+        ];
+        for signal in noises {
+            for start in (4_000..42_000).step_by(613) {
+                let played = play(&signal, start..start + 960);
+                let (before, gap) =
+                    (&played[2 * (start - HISTORY)..2 * start], &played[2 * start..2 * (start + 960)]);
+                assert!(power(gap) < power(before), "at {start}: {} after {}", power(gap), power(before));
+                let peak = |frames: &[f32]| frames.iter().fold(0.0_f32, |peak, x| peak.max(x.abs()));
+                assert!(peak(gap) <= peak(before), "at {start}");
+            }
+        }
+    }
+
+    #[test]
+    fn ten_seconds_without_a_packet_stay_in_bounds() {
+        for signal in [plucks(6_000), sound(6_000, |time| [tone(100.0, time), 1.0])] {
+            let mut played = signal.clone();
+            let mut extrapolate = Extrapolate::new();
+            extrapolate.heard(&mut played);
+            let mut out = vec![0.0; 2 * 480_000];
+            extrapolate.conceal(&mut out);
+            assert!(out.iter().all(|x| x.abs() <= 1.0), "NaN and infinity fail this too");
+        }
+    }
+
+    #[test]
+    fn pieces_of_any_length_make_the_same_sound() {
+        let signal = plucks(9_000);
+        let whole = play(&signal, 5_000..5_360);
+        let mut pieces = signal.clone();
+        let mut extrapolate = Extrapolate::new();
+        pieces[..2 * 5_000].chunks_mut(2 * 48).for_each(|frames| extrapolate.heard(frames));
+        pieces[2 * 5_000..2 * 5_360].chunks_mut(2 * 7).for_each(|frames| extrapolate.conceal(frames));
+        pieces[2 * 5_360..].chunks_mut(2 * 120).for_each(|frames| extrapolate.heard(frames));
+        assert_eq!(whole, pieces);
+        extrapolate.reset();
+        let mut again = signal.clone();
+        extrapolate.heard(&mut again[..2 * 5_000]);
+        extrapolate.conceal(&mut again[2 * 5_000..2 * 5_360]);
+        assert_eq!(whole[..2 * 5_360], again[..2 * 5_360], "a slot that was reset knows nothing of before");
+    }
 }

@@ -28,6 +28,10 @@ const MAX_SLEW: f64 = 0.002;
 const GROW_TIME: f64 = 4_800.0;
 const SHRINK_TIME: f64 = 24_000.0;
 
+/// After it had to grow, a buffer stays as it is for this long, in frames (10 s): what just was late will be
+/// late again, and a delay that comes and goes is worse than a steady one.
+const HOLD: i64 = 480_000;
+
 /// Depth beyond the target that is left alone, in frames (0.1 ms).
 const SLACK: f64 = 5.0;
 
@@ -102,6 +106,8 @@ struct Play {
     /// Lag to have, above the envelope, and when it was last computed.
     target: f64,
     reviewed: i64,
+    /// When the buffer was last too short.
+    short: i64,
     /// Slewing now, in frames per frame; positive makes the buffer longer.
     slew: f64,
     /// Frames concealed in a row.
@@ -334,8 +340,8 @@ impl Receive {
         let lag = (self.drift.expected(cycle.frame) + target).round() as i64;
         self.decoder.reset();
         let next = self.seek(cycle.frame - lag);
-        let (frame, reviewed) = (cycle.frame, cycle.frame);
-        Some(Play { next, frame, target, reviewed, slew: 0.0, missing: 0, fade: 1.0 })
+        let (frame, reviewed, short) = (cycle.frame, cycle.frame, cycle.frame - HOLD);
+        Some(Play { next, frame, target, reviewed, short, slew: 0.0, missing: 0, fade: 1.0 })
     }
 
     /// Goes on from the peer's frame `wanted`: what lies before is dropped, and the sound fades in. Returns
@@ -380,8 +386,16 @@ impl Receive {
             play.reviewed = cycle.frame;
         }
         let shortage = self.shortage(play, cycle);
-        let wanted =
-            if shortage > 0.0 { shortage / GROW_TIME } else { (shortage + SLACK).min(0.0) / SHRINK_TIME };
+        if shortage > SLACK {
+            play.short = cycle.frame;
+        }
+        let wanted = if shortage > 0.0 {
+            shortage / GROW_TIME
+        } else if cycle.frame - play.short > HOLD {
+            (shortage + SLACK).min(0.0) / SHRINK_TIME
+        } else {
+            0.0
+        };
         let change = SLEW_STEP * cycle.frames as f64;
         play.slew += (wanted.clamp(-MAX_SLEW, MAX_SLEW) - play.slew).clamp(-change, change);
         self.stretch = self.stretch.max(play.slew.abs() * 1e6);

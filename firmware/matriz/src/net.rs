@@ -5,31 +5,27 @@
 //! addresses and never a sample. It sleeps in `poll` until the kernel has datagrams or the audio thread
 //! has rung the bell.
 
+mod batch;
+
 use crate::config::{Config, ConfigError};
 use crate::{clock, realtime};
 use anyhow::Context;
+use batch::{Inbox, Outbox};
 use engine::packet::{Arrival, Packet};
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt::Ipv4Tos,
-    sockopt::ReceiveTimestampns,
-};
+use nix::sys::socket::{setsockopt, sockopt::Ipv4Tos, sockopt::ReceiveTimestampns};
 use proto::routes::{Listener, Routes, Stream, packets};
 use proto::units::Time;
 use proto::{rtcp, rtp};
 use rtrb::{Consumer, Producer};
-use std::io::{ErrorKind, IoSliceMut};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
-
-/// Largest datagram that is read; what is longer is no packet of ours.
-const LONGEST_DATAGRAM: usize = 2_048;
 
 /// The mark for routers that know one: expedited forwarding, DSCP 46 (RFC 3246), in the upper six bits.
 const EXPEDITED: i32 = 46 << 2;
@@ -161,7 +157,7 @@ impl Network {
         let bell = parts.bell.clone();
         let run = {
             let stop = Arc::clone(&stop);
-            move || Worker { parts, datagram: Vec::with_capacity(LONGEST_DATAGRAM) }.run(&stop)
+            move || Worker { parts, outbox: Outbox::new() }.run(&stop)
         };
         let builder = std::thread::Builder::new().name("network".to_owned());
         let thread = builder.spawn(run).context("the system gives no thread for the network")?;
@@ -182,14 +178,14 @@ impl Drop for Network {
 
 struct Worker {
     parts: Parts,
-    datagram: Vec<u8>,
+    outbox: Outbox,
 }
 
 impl Worker {
     fn run(mut self, stop: &AtomicBool) {
         realtime::promote(realtime::NETWORK);
-        let mut buffer = [0; LONGEST_DATAGRAM];
-        let mut space = nix::cmsg_space!(nix::sys::time::TimeSpec);
+        realtime::pin(realtime::Work::Network);
+        let mut inbox = Inbox::new();
         while !stop.load(Ordering::Relaxed) {
             let mut waiting = [
                 PollFd::new(self.parts.socket.as_fd(), PollFlags::POLLIN),
@@ -199,64 +195,47 @@ impl Worker {
             let _ = poll(&mut waiting, PollTimeout::from(NAP));
             self.parts.bell.hush();
             self.send();
-            while self.receive(&mut buffer, &mut space) {}
+            while self.receive(&mut inbox) {}
         }
     }
 
     /// Each packet of ours once to everybody.
     fn send(&mut self) {
-        while let Ok(packet) = self.parts.packets.pop() {
-            self.parts.stream.push(packet.frame, packet.payload());
-            let routes = self.parts.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Parts { socket, packets, routes, stream, .. } = &mut self.parts;
+        while let Ok(packet) = packets.pop() {
+            stream.push(packet.frame, packet.payload());
+            let routes = routes.lock().unwrap_or_else(PoisonError::into_inner);
             for Listener { to, distance } in routes.listeners() {
-                self.parts.stream.write(distance, &mut self.datagram);
-                // A line that is down loses this packet; the peer conceals it, and the next may pass.
-                let _ = self.parts.socket.send_to(&self.datagram, to);
+                self.outbox.add(socket, to, |datagram| stream.write(distance, datagram));
             }
         }
+        self.outbox.send(socket);
     }
 
-    /// Takes one datagram from the kernel; false when there is none.
-    fn receive(&mut self, buffer: &mut [u8], space: &mut [u8]) -> bool {
-        let fd = self.parts.socket.as_raw_fd();
-        let (len, from, time) = {
-            let mut slices = [IoSliceMut::new(buffer)];
-            match recvmsg::<SockaddrIn>(fd, &mut slices, Some(space), MsgFlags::MSG_DONTWAIT) {
-                Ok(message) => {
-                    let stamps = message.cmsgs().into_iter().flatten();
-                    let stamp = stamps.into_iter().find_map(|control| match control {
-                        ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
-                        _ => None,
-                    });
-                    let time = stamp.map_or_else(clock::now, clock::from_wall_clock);
-                    (message.bytes, message.address, time)
-                }
-                // An earlier datagram found nobody (ICMP): that says nothing about this one.
-                Err(Errno::ECONNREFUSED | Errno::EINTR) => return true,
-                Err(_) => return false,
+    /// Takes in what waits at the socket; true if there may be more.
+    fn receive(&mut self, inbox: &mut Inbox) -> bool {
+        let Parts { socket, arrivals, routes, control, .. } = &mut self.parts;
+        inbox.receive(socket, |datagram, from, stamp| {
+            let time = stamp.map_or_else(clock::now, clock::from_wall_clock);
+            if rtcp::is_rtcp(datagram) {
+                // A full queue is a flood; RTCP may be lost.
+                let _ = control.try_send(Control { from, time, bytes: datagram.to_vec() });
+            } else {
+                let routes = routes.lock().unwrap_or_else(PoisonError::into_inner);
+                deliver(datagram, time, &routes, arrivals);
             }
-        };
-        if let Some(from) = from {
-            self.handle(&buffer[..len], SocketAddr::V4(SocketAddrV4::from(from)), time);
-        }
-        true
+        })
     }
+}
 
-    /// What is malformed or from a stranger is dropped.
-    fn handle(&mut self, datagram: &[u8], from: SocketAddr, time: Time) {
-        if rtcp::is_rtcp(datagram) {
-            // A full queue is a flood; RTCP may be lost.
-            let _ = self.parts.control.try_send(Control { from, time, bytes: datagram.to_vec() });
-            return;
-        }
-        let Ok(rtp::Packet { header, payload }) = rtp::Packet::parse(datagram) else { return };
-        let slot = self.parts.routes.lock().unwrap_or_else(PoisonError::into_inner).slot(header.ssrc);
-        let Some(slot) = slot else { return };
-        for packet in packets(header.payload_type, payload) {
-            if let Some(arrival) = Arrival::new(slot, &header, packet, time) {
-                // A full ring is an audio thread that stands still: nothing would be heard anyway.
-                let _ = self.parts.arrivals.push(arrival);
-            }
+/// An RTP datagram to the engine. What is malformed or from a stranger is dropped.
+fn deliver(datagram: &[u8], time: Time, routes: &Routes, arrivals: &mut Producer<Arrival>) {
+    let Ok(rtp::Packet { header, payload }) = rtp::Packet::parse(datagram) else { return };
+    let Some(slot) = routes.slot(header.ssrc) else { return };
+    for packet in packets(header.payload_type, payload) {
+        if let Some(arrival) = Arrival::new(slot, &header, packet, time) {
+            // A full ring is an audio thread that stands still: nothing would be heard anyway.
+            let _ = arrivals.push(arrival);
         }
     }
 }

@@ -92,7 +92,7 @@ impl Offer {
         let mut offer: Offer =
             serde_json::from_value(value).map_err(|error| Unusable::Malformed(error.to_string()))?;
         let sends = offer.codecs.first().and_then(|codec| Format::of(codec.payload_type).zip(Some(codec)));
-        if !sends.is_some_and(|(format, codec)| format.name() == codec.name) {
+        if sends.is_none_or(|(format, codec)| format.name() != codec.name) {
             return Err(Unusable::Codec);
         }
         offer.media.retain(|address| is_reachable(*address));

@@ -9,6 +9,7 @@ use super::Driver;
 use super::timeline::Timeline;
 use crate::clock;
 use crate::config::Config;
+use crate::realtime;
 use anyhow::{Context, bail};
 use engine::{Cycle, MAX_CYCLE};
 use jack::{
@@ -148,6 +149,10 @@ struct Notifications {
 }
 
 impl NotificationHandler for Notifications {
+    fn thread_init(&self, _: &Client) {
+        realtime::pin(realtime::Work::Sound);
+    }
+
     // SAFETY: the trait wants this to be safe in a signal handler of libjack's; jackd2 calls it from an
     // ordinary thread of the client, and all it does is to keep a sentence.
     unsafe fn shutdown(&mut self, _: ClientStatus, reason: &str) {

@@ -148,6 +148,7 @@ struct Player {
 impl Player {
     fn run(mut self, stop: &AtomicBool) {
         realtime::promote(realtime::CARD);
+        realtime::pin(realtime::Work::Sound);
         let period = self.crystal.period;
         self.capture = [vec![0.0; period], vec![0.0; period]];
         let overruns = self.driver.overruns();

@@ -95,6 +95,13 @@ mod tests {
             self.timeline.cycle(woke, 120)
         }
 
+        /// Plays for so many cycles.
+        fn settle(&mut self, cycles: usize) {
+            for _ in 0..cycles {
+                self.play(0);
+            }
+        }
+
         /// How far the time line is off, in nanoseconds.
         fn error(&mut self) -> i64 {
             let begins = self.begins();
@@ -106,7 +113,7 @@ mod tests {
     fn it_follows_any_card_to_a_tenth_of_a_millisecond() {
         for ppm in [-300.0, 0.0, 80.0, 300.0] {
             let mut card = Card::new(ppm);
-            (0..4_000).for_each(|_| drop(card.play(0)));
+            card.settle(4_000);
             let worst = (0..4_000).map(|_| card.error().abs()).max().unwrap();
             assert!(worst < 100_000, "{ppm} ppm: {worst} ns");
             assert_eq!(card.play(0).frame, 8_000 * 120, "nothing was lost");
@@ -116,7 +123,7 @@ mod tests {
     #[test]
     fn a_stall_that_is_caught_up_is_no_loss() {
         let mut card = Card::new(50.0);
-        (0..2_000).for_each(|_| drop(card.play(0)));
+        card.settle(2_000);
         for late in [9_000_000, 6_500_000, 4_000_000, 1_500_000, 0, 0, 0, 0, 0] {
             card.play(late);
         }
@@ -127,7 +134,7 @@ mod tests {
     #[test]
     fn a_cycle_that_is_called_with_the_next_one_s_time_is_no_loss() {
         let mut card = Card::new(0.0);
-        (0..2_000).for_each(|_| drop(card.play(0)));
+        card.settle(2_000);
         card.play(2_500_000);
         assert_eq!(card.play(0).frame, 2_001 * 120);
         assert!(card.error().abs() < 100_000);
@@ -137,7 +144,7 @@ mod tests {
     fn lost_frames_are_counted_within_four_cycles() {
         for lost in [1, 3, 40] {
             let mut card = Card::new(-80.0);
-            (0..2_000).for_each(|_| drop(card.play(0)));
+            card.settle(2_000);
             card.cycles += lost;
             let counted: Vec<_> = (0..4).map(|_| card.play(0).frame).collect();
             assert_eq!(counted[..3], [2_000 * 120, 2_001 * 120, 2_002 * 120], "not believed yet");
