@@ -27,9 +27,23 @@ build: packages ## build the box and the rendezvous into target/release
 test: ## check and test everything
 	@.ci/rust .ci/test
 
+.PHONY: bench
+bench: bench-micro bench-world bench-peers ## the three below; puts their tables into docs/performance.md
+	@bench/report
+
+.PHONY: bench-micro
+bench-micro: packages ## time the engine's cycle and its parts; writes out/bench/micro.json
+	@.ci/install bench
+	@bench/micro
+
 .PHONY: bench-world
 bench-world: packages ## judge depth, loss and drift on simulated lines; writes out/bench/world.json
 	@$(CARGO) run --release --locked --quiet --package sim --bin world -- out/bench
+
+.PHONY: bench-peers
+bench-peers: packages $(if $(PEER_BENCH),build) ## play against other programs; PEER_BENCH= names the harness's folder
+	@.ci/install bench $(if $(PEER_BENCH),jack peers)
+	@bench/peers
 
 .PHONY: lint
 lint: ## check the form only: rustfmt, clippy, rustdoc

@@ -17,8 +17,9 @@ const BIN: f64 = 4.0;
 const BINS: usize = 960;
 const BELOW: f64 = 48.0;
 
-/// How far the windows look back, in packets' frames: 2 s and 30 s.
-const FAST: f64 = 2.0 * 48_000.0;
+/// How far the windows look back, in packets' frames: 6 s and 30 s. At the usual price some tens of late
+/// packets in the fast one change the depth, which is a tenth of a second of another line.
+const FAST: f64 = 6.0 * 48_000.0;
 const SLOW: f64 = 30.0 * 48_000.0;
 
 /// A packet must lie ready this long before the cycle that needs it, in frames (0.15 ms): the network
@@ -37,18 +38,28 @@ const REACH: f64 = AHEAD as f64 + 2.0;
 fn price(depth: Depth) -> f64 {
     match depth {
         Depth::Tight => 0.004,
-        Depth::Balanced => 0.000_65,
+        Depth::Balanced => 0.000_7,
         Depth::Safe => 0.000_03,
     }
 }
+
+/// Share of packets that may be lost for good before depth is bought for copies of them, and how much each
+/// counts beyond: late packets come in rows and are heard as one break, lost ones mostly each for itself.
+fn bearable(depth: Depth) -> f64 {
+    if depth == Depth::Safe { 0.000_2 } else { 0.002_5 }
+}
+const COPY_COUNTS: f64 = 3.0;
 
 /// Depth of one peer's buffer.
 pub struct Playout {
     /// What a frame of depth costs, as a share of packets.
     price: f64,
+    bearable: f64,
     fast: Histogram,
     slow: Histogram,
     need: Histogram,
+    /// When copies would be just in time that came in the place of their packets; remembers as `slow` does.
+    copies: Histogram,
     /// Card position where music began.
     start: i64,
 }
@@ -57,8 +68,8 @@ impl Playout {
     /// Nothing known yet.
     pub fn new(depth: Depth) -> Self {
         let price = price(depth) / 48.0;
-        let (fast, slow, need) = (Histogram::new(), Histogram::new(), Histogram::new());
-        Playout { price, fast, slow, need, start: 0 }
+        let [fast, slow, need, copies] = std::array::from_fn(|_| Histogram::new());
+        Playout { price, bearable: bearable(depth), fast, slow, need, copies, start: 0 }
     }
 
     /// Forgets everything.
@@ -66,6 +77,7 @@ impl Playout {
         self.fast.clear();
         self.slow.clear();
         self.need.clear();
+        self.copies.clear();
     }
 
     /// Music begins at card position `frame`: caution runs from here.
@@ -78,6 +90,12 @@ impl Playout {
         self.fast.add(delay, frames / FAST);
         self.slow.add(delay, frames / SLOW);
         self.need.add(need, frames / FAST);
+        self.copies.forget(frames / SLOW);
+    }
+
+    /// Takes in a copy whose packet has not come; `need` is frames above the envelope.
+    pub fn handle_copy(&mut self, need: f64) {
+        self.copies.count(need);
     }
 
     /// The lag to have at card position `frame`, in frames above the envelope: from a packet's last frame
@@ -85,7 +103,18 @@ impl Playout {
     pub fn target(&self, frame: i64) -> f64 {
         let rare = (self.slow.best(self.price) - self.fast.best(self.price)).max(0.0);
         let age = (frame - self.start) as f64 / CAUTION_LASTS;
-        self.need.best(self.price) + rare + REACH + CAUTION * (1.0 - age).clamp(0.0, 1.0)
+        let depth = self.for_copies(self.need.best(self.price) + rare);
+        depth + REACH + CAUTION * (1.0 - age).clamp(0.0, 1.0)
+    }
+
+    /// The depth, or more of it if that saves enough copies from being late.
+    fn for_copies(&self, depth: f64) -> f64 {
+        let packets = self.slow.total / self.slow.unit * self.copies.unit;
+        let price = self.price / COPY_COUNTS;
+        let cost = |late: f64, edge: f64| {
+            (late / packets.max(1.0) - self.bearable).max(0.0) + price * (edge - depth).max(0.0)
+        };
+        self.copies.cheapest(cost).max(depth)
     }
 
     /// Delay of a median packet in the last seconds, in frames above the envelope: what waits in queues.
@@ -120,10 +149,18 @@ impl Histogram {
 
     /// Counts one delay; everything before it loses the share `forget` of its weight.
     fn add(&mut self, frames: f64, forget: f64) {
+        self.count(frames);
+        self.forget(forget);
+    }
+
+    fn count(&mut self, frames: f64) {
         let bin = (frames / BIN + BELOW).clamp(0.0, (BINS - 1) as f64) as usize;
         self.bins[bin] += self.unit;
         self.total += self.unit;
-        self.unit *= 1.0 + forget;
+    }
+
+    fn forget(&mut self, share: f64) {
+        self.unit *= 1.0 + share;
         if self.unit > 1e12 {
             self.bins.iter_mut().for_each(|bin| *bin /= self.unit);
             self.total /= self.unit;
@@ -139,12 +176,18 @@ impl Histogram {
     /// The delay at which the share of longer ones and the `price` of each frame of delay are together
     /// the least; 0 if nothing was counted.
     fn best(&self, price: f64) -> f64 {
+        self.cheapest(|longer, edge| longer / self.total + price * edge)
+    }
+
+    /// The delay for which `cost`, told the weight of longer ones and the delay in frames, is the least; 0 if
+    /// nothing was counted.
+    fn cheapest(&self, cost: impl Fn(f64, f64) -> f64) -> f64 {
         if self.total <= 0.0 {
             return 0.0;
         }
         let (mut longer, mut best) = (0.0, (f64::INFINITY, 0.0));
         for bin in (0..BINS).rev() {
-            let cost = longer / self.total + price * Self::edge(bin);
+            let cost = cost(longer, Self::edge(bin));
             if cost < best.0 {
                 best = (cost, Self::edge(bin));
             }
@@ -206,6 +249,23 @@ mod tests {
         }
         let target = playout.target(LATER) - REACH;
         assert!(target <= 48.0, "90 s later it does not: {target}");
+    }
+
+    #[test]
+    fn copies_get_depth_when_many_packets_are_lost() {
+        let target = |depth, one_in: usize| {
+            let mut playout = Playout::new(depth);
+            for packet in 0..12_000 {
+                playout.handle(24.0, 24.0, 120.0);
+                if packet % one_in == 0 {
+                    playout.handle_copy(384.0);
+                }
+            }
+            playout.target(LATER) - REACH
+        };
+        assert!(target(Depth::Balanced, 100) >= 384.0, "of one per cent most are saved");
+        assert!(target(Depth::Balanced, 1_000) <= 32.0, "one in a thousand is borne");
+        assert!(target(Depth::Safe, 1_000) >= 384.0, "but not here");
     }
 
     #[test]

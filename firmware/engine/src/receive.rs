@@ -20,8 +20,14 @@ use proto::units::{Unwrap, nanos_to_frames};
 /// Packets that must have come before music begins: 40 ms worth of knowing how they come.
 const FIRST_PACKETS: u32 = 16;
 
-/// Fastest that the buffer is made shorter or longer while music plays: 0.2 %, 3.5 cents of pitch.
+/// Fastest that the buffer is made longer or shorter while music plays, as a share of time: 0.2 % is 3.5 cents of
+/// pitch. So fast only while it is a millisecond too short, and in the beginning; shorter it becomes slowly, since
+/// that saves only delay.
 const MAX_SLEW: f64 = 0.002;
+const CALM_SLEW: f64 = 0.001;
+const SHRINK_SLEW: f64 = 0.000_5;
+const MUCH: f64 = 48.0;
+const BEGINNING: i64 = 10 * 48_000;
 
 /// How quickly a difference in depth is made up, in frames, below that limit: 0.1 s when the buffer is
 /// too short (packets begin to be late), 0.5 s when it is too long (that costs only delay).
@@ -34,9 +40,6 @@ const HOLD: i64 = 480_000;
 
 /// Depth beyond the target that is left alone, in frames (0.1 ms).
 const SLACK: f64 = 5.0;
-
-/// How often a packet counts for the depth that came only as a copy.
-const COPY_COUNTS: usize = 3;
 
 /// From this shortage on, in frames (5 ms), a concealment makes the buffer longer at once; less is made up
 /// by slewing, which moves the delay by no step. But when so many packets in a row were late, the way
@@ -108,6 +111,8 @@ struct Play {
     reviewed: i64,
     /// When the buffer was last too short.
     short: i64,
+    /// When music began.
+    begun: i64,
     /// Slewing now, in frames per frame; positive makes the buffer longer.
     slew: f64,
     /// Frames concealed in a row.
@@ -210,12 +215,9 @@ impl Receive {
         if (timestamp - next).abs() > FOREIGN || !self.tally.is_missing(sequence) {
             return;
         }
-        // For the depth the copy's delay is the packet's: where many are lost, it grows until copies are
-        // in time. Late packets come in rows and are heard as one break, lost ones mostly each for itself.
         let ahead = nanos_to_frames(cycle.time.nanos_since(arrival.time));
-        for _ in 0..COPY_COUNTS {
-            self.judge(timestamp + frames as i64, ahead, frames, cycle);
-        }
+        let need = self.usable(ahead, cycle) - (timestamp + frames as i64) as f64;
+        self.playout.handle_copy(need - self.drift.expected(cycle.frame));
         if timestamp >= next && !self.store.holds(timestamp) {
             self.store.insert(timestamp, frames, arrival);
             self.recovered += 1;
@@ -240,11 +242,16 @@ impl Receive {
 
     /// Counts for the depth how late a packet came that reached us `ahead` frames before this cycle.
     fn judge(&mut self, end: i64, ahead: f64, frames: usize, cycle: &Cycle) {
-        let delay = (cycle.frame - end) as f64 - ahead;
-        // The cycle at which it could be used: this one, or the next if it came in the last moment.
-        let usable = if ahead >= GUARD { cycle.frame } else { cycle.frame + cycle.frames as i64 };
+        let (delay, need) = ((cycle.frame - end) as f64 - ahead, self.usable(ahead, cycle) - end as f64);
         let envelope = self.drift.expected(cycle.frame);
-        self.playout.handle(delay - envelope, (usable - end) as f64 - envelope, frames as f64);
+        self.playout.handle(delay - envelope, need - envelope, frames as f64);
+    }
+
+    /// The cycle at which a packet can be used that reached us `ahead` frames before this one: this one, or
+    /// the next if it came in the last moment.
+    fn usable(&self, ahead: f64, cycle: &Cycle) -> f64 {
+        let wait = if ahead >= GUARD { 0 } else { cycle.frames as i64 };
+        (cycle.frame + wait) as f64
     }
 
     /// The lag to have at card position `frame`: from a packet's first frame to our card.
@@ -340,8 +347,9 @@ impl Receive {
         let lag = (self.drift.expected(cycle.frame) + target).round() as i64;
         self.decoder.reset();
         let next = self.seek(cycle.frame - lag);
-        let (frame, reviewed, short) = (cycle.frame, cycle.frame, cycle.frame - HOLD);
-        Some(Play { next, frame, target, reviewed, short, slew: 0.0, missing: 0, fade: 1.0 })
+        let begun = cycle.frame;
+        let (frame, reviewed, short) = (begun, begun, begun - HOLD);
+        Some(Play { next, frame, target, reviewed, short, begun, slew: 0.0, missing: 0, fade: 1.0 })
     }
 
     /// Goes on from the peer's frame `wanted`: what lies before is dropped, and the sound fades in. Returns
@@ -389,15 +397,18 @@ impl Receive {
         if shortage > SLACK {
             play.short = cycle.frame;
         }
+        let beginning = cycle.frame - play.begun < BEGINNING;
         let wanted = if shortage > 0.0 {
-            shortage / GROW_TIME
+            let most = if shortage > MUCH || beginning { MAX_SLEW } else { CALM_SLEW };
+            (shortage / GROW_TIME).min(most)
         } else if cycle.frame - play.short > HOLD {
-            (shortage + SLACK).min(0.0) / SHRINK_TIME
+            let most = if beginning { MAX_SLEW } else { SHRINK_SLEW };
+            ((shortage + SLACK) / SHRINK_TIME).clamp(-most, 0.0)
         } else {
             0.0
         };
         let change = SLEW_STEP * cycle.frames as f64;
-        play.slew += (wanted.clamp(-MAX_SLEW, MAX_SLEW) - play.slew).clamp(-change, change);
+        play.slew += (wanted - play.slew).clamp(-change, change);
         self.stretch = self.stretch.max(play.slew.abs() * 1e6);
         ((1.0 + self.drift.ppm() * 1e-6 - play.slew) * 4_294_967_296.0) as u64
     }

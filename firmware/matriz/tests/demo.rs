@@ -1,15 +1,18 @@
 //! The demo keeps what it promises, and its report is what the issue asks for: three boxes, six pairs, each
 //! connected soon, heard with little delay, without a lost packet, and as the music that was played.
 //!
+//! A machine that is late makes the sound late, and the report counts how often it was. So what is promised
+//! is judged always: by a limit for a machine that keeps up, and so much more for each cycle that did not.
+//!
 //! The demo is the program of `make run`, so it plays at the ports that people use. It gets a network of its
 //! own where the system allows it; else these ports must be free.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
+use common::Stage;
 use common::process::Process;
 use common::sound::{self, write};
-use common::{Machine, Stage};
 use serde_json::Value;
 use std::f64::consts::TAU;
 use std::net::{TcpListener, UdpSocket};
@@ -18,14 +21,26 @@ use std::path::Path;
 /// Seconds of music: longer than the demo, so that no moment comes twice.
 const MUSIC: usize = 12;
 
-/// The longest delay from sound card to sound card with simulated cards, in milliseconds.
+/// When the last pair is connected at the latest, in milliseconds. How soon it is when nobody else is at
+/// work is in the docs: that is a measurement.
+const CONNECTED_MS: f64 = 5_000.0;
+
+/// The longest delay in milliseconds where no cycle is finished too late: from sound card to sound card,
+/// and between the ports of JACK, which lie within the cards' two cycles.
 const DELAY_MS: f64 = 25.0;
+const DELAY_ON_JACK_MS: f64 = 20.0;
 
-/// On JACK: a dummy card is only as punctual as the machine, and its cycles are counted in microseconds.
-const DELAY_ON_JACK_MS: f64 = 60.0;
+/// What each cycle that one of the two boxes finished too late may add to that, in milliseconds: its
+/// length. The sender's packets leave, or the listener's are fetched, so much later, and depth grows by it.
+const OVERRUN_MS: f64 = 2.5;
 
-/// How often the demo is run at most, if the machine is busy.
-const ATTEMPTS: u32 = 3;
+/// Energy of what is left of the mix against a sender's part in it, at most, where no cycle is finished
+/// too late (-3 dB; the codec leaves -10 to -14 dB of three boxes' music).
+const LEFT: f64 = 0.5;
+
+/// What each cycle that any of the three boxes finished too late may add to that: 40 ms of the five seconds
+/// that are judged, counted twice, as what is missing there and as what was invented in its place.
+const OVERRUN_LEFT: f64 = 0.016;
 
 /// Six directed pairs of three boxes.
 const PAIRS: [(&str, &str); 6] = [
@@ -91,37 +106,24 @@ fn prepare() -> Stage {
     stage
 }
 
-/// Runs the demo for six seconds; its report, or what it says when somebody was not heard.
-fn demo(stage: &Stage, options: &[&str]) -> Result<Value, String> {
+/// Runs the demo for six seconds; its report.
+fn demo(stage: &Stage, options: &[&str]) -> Value {
     let arguments = ["demo", "--seconds", "6", "--json", "--music", ".", "--out", "out"];
     let mut demo = Process::start("demo", stage.matriz(&arguments).args(options));
     let ended = demo.wait();
     let said = demo.out.to_the_end();
     assert_eq!(said.len(), 1, "the report and nothing else: {}{}", demo.out, demo.log);
-    let report = serde_json::from_str(&said[0]).unwrap();
-    if ended.success() { Ok(report) } else { Err(format!("{}{}", demo.out, demo.log)) }
+    assert!(ended.success(), "everybody is heard: {}{}", demo.out, demo.log);
+    serde_json::from_str(&said[0]).unwrap()
 }
 
-/// Runs the demo, and once more if the machine had hardly time for it: what is promised in milliseconds is
-/// promised for a computer that does little else, or lets sound go first.
+/// Runs the demo and holds its report against what is promised.
 fn assert_session(options: &[&str], most_ms: f64) {
     let stage = prepare();
-    for attempt in 1.. {
-        let machine = Machine::watch();
-        let kept = demo(&stage, options).and_then(|report| {
-            assert_is_whole(&stage, &report);
-            broken_promise(&report, most_ms).map_or(Ok(()), Err)
-        });
-        match kept {
-            Ok(()) => return,
-            Err(what) if attempt < ATTEMPTS && machine.was_busy() => {
-                eprintln!("again, on a busy machine: {what}")
-            }
-            Err(what) if machine.was_hopeless() => {
-                return eprintln!("not judged, as this machine had no time to play: {what}");
-            }
-            Err(what) => panic!("{what}"),
-        }
+    let report = demo(&stage, options);
+    assert_is_whole(&stage, &report);
+    for pair in report["pairs"].as_array().unwrap() {
+        assert_kept(pair, &report["boxes"], most_ms);
     }
 }
 
@@ -140,23 +142,25 @@ fn assert_is_whole(stage: &Stage, report: &Value) {
     for (at, name) in ["porto", "montemor", "lisboa"].into_iter().enumerate() {
         let of = &report["boxes"][at];
         assert_eq!(of["name"], name);
-        assert!(number(of, "cycles") > 1_600.0, "six seconds are 2400 cycles: {of}");
+        assert!(number(of, "cycles") > 1_000.0, "six seconds are 2400 cycles, less a slow start: {of}");
         assert!(number(of, "overruns") >= 0.0, "{of}");
         let heard = &sound::read(&stage.path(&format!("out/{name}.wav")))[0];
         assert!(heard.iter().any(|frame| frame.abs() > 0.05), "{name} has recorded music");
     }
 }
 
-/// The first of the promises that was not kept.
-fn broken_promise(report: &Value, most_ms: f64) -> Option<String> {
-    let broken = |pair: &&Value| {
-        number(pair, "connected_after_ms") >= 1_000.0
-            || number(pair, "delay_ms") > most_ms
-            || number(pair, "lost") > 0.0
-            || number(pair, "residual_db") >= 0.0
-    };
-    let pair = report["pairs"].as_array().unwrap().iter().find(broken)?;
-    Some(format!("{pair} {}", report["boxes"]))
+/// Asserts what is promised of a pair, on a machine that was late as often as `boxes` say.
+fn assert_kept(pair: &Value, boxes: &Value, most_ms: f64) {
+    let all = || boxes.as_array().unwrap().iter();
+    let of_pair = |of: &&Value| of["name"] == pair["from"] || of["name"] == pair["to"];
+    let of_two: f64 = all().filter(of_pair).map(|of| number(of, "overruns")).sum();
+    let of_three: f64 = all().map(|of| number(of, "overruns")).sum();
+    let most_ms = most_ms + OVERRUN_MS * of_two;
+    let most_db = 10.0 * (LEFT + OVERRUN_LEFT * of_three).log10();
+    assert!(number(pair, "connected_after_ms") < CONNECTED_MS, "{pair}");
+    assert!(number(pair, "lost") == 0.0, "nothing is lost on loopback: {pair}");
+    assert!(number(pair, "delay_ms") <= most_ms, "at most {most_ms} ms: {pair} {boxes}");
+    assert!(number(pair, "residual_db") < most_db, "less than {most_db:.1} dB: {pair} {boxes}");
 }
 
 fn number(of: &Value, key: &str) -> f64 {

@@ -102,49 +102,6 @@ pub fn now() -> Time {
     Time(time.tv_sec() * 1_000_000_000 + time.tv_nsec())
 }
 
-/// How busy the machine was in a stretch of time.
-pub struct Machine {
-    idle: u64,
-    all: u64,
-}
-
-impl Machine {
-    /// From now on.
-    pub fn watch() -> Machine {
-        let text = std::fs::read_to_string("/proc/stat").unwrap();
-        let times: Vec<u64> =
-            text.lines().next().unwrap().split(' ').filter_map(|word| word.parse().ok()).collect();
-        // user nice system idle iowait irq softirq steal, and two that are part of the first ones.
-        Machine { idle: times[3] + times[4], all: times[..8].iter().sum() }
-    }
-
-    /// The share of all its processors' time in which it worked, from 0 to 1.
-    fn worked(&self) -> f64 {
-        let now = Machine::watch();
-        1.0 - (now.idle - self.idle) as f64 / (now.all - self.all).max(1) as f64
-    }
-
-    /// Whether others may have been in the way.
-    pub fn was_busy(&self) -> bool {
-        self.worked() > 0.7
-    }
-
-    /// Whether others certainly were in the way: there was no time left, and sound does not go first here.
-    pub fn was_hopeless(&self) -> bool {
-        self.worked() > 0.95 && realtime_is_refused()
-    }
-}
-
-/// Whether this system refuses realtime priority, so that a sound card waits until others have worked.
-fn realtime_is_refused() -> bool {
-    let attempt = || {
-        let parameters = libc::sched_param { sched_priority: 1 };
-        // SAFETY: 0 is this thread, which ends at once; the kernel only reads `parameters`.
-        unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) != 0 }
-    };
-    std::thread::spawn(attempt).join().unwrap()
-}
-
 /// A TCP port at which nobody listens now.
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()

@@ -141,7 +141,7 @@ mod tests {
     /// Reports of a Gilbert line every 40 packets; the distances that were chosen, one a report.
     fn reports(loss: f64, burst: f64, packets: u32) -> Vec<u8> {
         let mut random = fastrand::Rng::with_seed(3);
-        let mut reception = Reception { patience_us: 12_500, ..Reception::default() };
+        let mut reception = Reception { patience_us: 10_000, ..Reception::default() };
         let (mut line, mut bad) = (Line::default(), false);
         let mut distances = Vec::new();
         for packet in 0..packets {
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn the_distance_reaches_beyond_the_bursts() {
         for (loss, burst, least, most) in
-            [(0.005, 1.02, 1, 2), (0.01, 1.5, 2, 4), (0.01, 2.0, 3, 5), (0.05, 2.0, 3, 5)]
+            [(0.005, 1.02, 1, 2), (0.01, 1.5, 2, 4), (0.01, 2.0, 3, 4), (0.05, 2.0, 3, 4)]
         {
             let distances = reports(loss, burst, 40_000);
             let usual = distances[200..].iter().filter(|d| (least..=most).contains(*d)).count();
@@ -181,7 +181,7 @@ mod tests {
         let distances = reports(0.01, 1.5, 40_000);
         assert!(distances[..20].iter().any(|distance| *distance > 0));
         let mut line = Line::default();
-        let lossy = |received| Reception { received, lost: 10, bursts: 8, queue_us: 0, patience_us: 12_500 };
+        let lossy = |received| Reception { received, lost: 10, bursts: 8, queue_us: 0, patience_us: 10_000 };
         line.handle(Reception::default(), None, PACKET);
         line.handle(lossy(390), None, PACKET);
         assert!(line.distance() > 0);
@@ -201,14 +201,14 @@ mod tests {
             line.distance()
         };
         assert_eq!(distance(0), 0);
-        assert_eq!(distance(12_500), 0, "five packets back are not enough for bursts of five");
+        assert_eq!(distance(10_000), 0, "four packets back are not enough for bursts of five");
         assert_eq!(distance(20_000), MAX_DISTANCE);
     }
 
     #[test]
     fn losses_with_a_longer_way_are_congestion_and_get_no_copies() {
         let mut line = Line::default();
-        let mut reception = Reception { patience_us: 12_500, ..Reception::default() };
+        let mut reception = Reception { patience_us: 10_000, ..Reception::default() };
         let mut play = |trip_ms, lost: u32| {
             reception.received += 40 - lost;
             reception.lost += lost;

@@ -128,7 +128,7 @@ impl Peer {
             queue_us: (self.report.queue_ms.max(0.0) * 1e3) as u32,
             patience_us: match depth {
                 Depth::Tight => 0,
-                Depth::Balanced => 12_500,
+                Depth::Balanced => 10_000,
                 Depth::Safe => 20_000,
             },
         }
