@@ -4,6 +4,8 @@
 //! cycle. `cycle/concealing`: no packet is there whose turn it is; four such cycles, so that nothing has begun to fade
 //! out, then four good ones that are not timed. The input is music, for silence is cheap.
 
+#![allow(clippy::disallowed_types, reason = "a bench needs a clock")]
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use engine::codec::{Decoder, Encoder, FRAME, LONGEST};
 use engine::packet::{Arrival, MAX_PAYLOAD};

@@ -38,15 +38,15 @@ const REACH: f64 = AHEAD as f64 + 2.0;
 fn price(depth: Depth) -> f64 {
     match depth {
         Depth::Tight => 0.004,
-        Depth::Balanced => 0.000_7,
+        Depth::Balanced => 0.001_2,
         Depth::Safe => 0.000_03,
     }
 }
 
 /// Share of packets that may be lost for good before depth is bought for copies of them, and how much each
-/// counts beyond: late packets come in rows and are heard as one break, lost ones mostly each for itself.
+/// counts then: late packets come in rows and are heard as one break, lost ones mostly each for itself.
 fn bearable(depth: Depth) -> f64 {
-    if depth == Depth::Safe { 0.000_2 } else { 0.002_5 }
+    if depth == Depth::Safe { 0.000_2 } else { 0.003 }
 }
 const COPY_COUNTS: f64 = 3.0;
 
@@ -107,14 +107,14 @@ impl Playout {
         depth + REACH + CAUTION * (1.0 - age).clamp(0.0, 1.0)
     }
 
-    /// The depth, or more of it if that saves enough copies from being late.
+    /// The depth, or more of it if too many copies are late and that saves them.
     fn for_copies(&self, depth: f64) -> f64 {
-        let packets = self.slow.total / self.slow.unit * self.copies.unit;
+        let packets = (self.slow.total / self.slow.unit * self.copies.unit).max(1.0);
+        if self.copies.longer_than(depth) / packets <= self.bearable {
+            return depth;
+        }
         let price = self.price / COPY_COUNTS;
-        let cost = |late: f64, edge: f64| {
-            (late / packets.max(1.0) - self.bearable).max(0.0) + price * (edge - depth).max(0.0)
-        };
-        self.copies.cheapest(cost).max(depth)
+        self.copies.cheapest(|late, edge| late / packets + price * (edge - depth).max(0.0)).max(depth)
     }
 
     /// Delay of a median packet in the last seconds, in frames above the envelope: what waits in queues.
@@ -166,6 +166,12 @@ impl Histogram {
             self.total /= self.unit;
             self.unit = 1.0;
         }
+    }
+
+    /// Weight of the delays beyond `frames`.
+    fn longer_than(&self, frames: f64) -> f64 {
+        let first = (frames / BIN + BELOW).clamp(0.0, (BINS - 1) as f64) as usize;
+        self.bins[first..].iter().sum()
     }
 
     /// Upper edge of a bin, in frames.
@@ -230,8 +236,8 @@ mod tests {
         for depth in [Depth::Tight, Depth::Balanced, Depth::Safe] {
             assert!((80.0..=101.0).contains(&target(depth, 96.0)), "{depth:?}: as deep as the usual jitter");
         }
-        assert!(target(Depth::Tight, 144.0) < 101.0, "one in 800 is not worth a millisecond");
-        assert!(target(Depth::Balanced, 144.0) > 143.0, "but it is here");
+        assert!(target(Depth::Tight, 132.0) < 101.0, "one in 800 is not worth that");
+        assert!(target(Depth::Balanced, 132.0) > 131.0, "but it is worth three quarters of one here");
         assert!(target(Depth::Balanced, 480.0) < 101.0, "and not 8 ms");
         assert!(target(Depth::Safe, 480.0) > 479.0, "but it is here");
     }

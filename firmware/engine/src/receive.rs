@@ -34,12 +34,12 @@ const BEGINNING: i64 = 10 * 48_000;
 const GROW_TIME: f64 = 4_800.0;
 const SHRINK_TIME: f64 = 24_000.0;
 
-/// After it had to grow, a buffer stays as it is for this long, in frames (10 s): what just was late will be
+/// After it had to grow, a buffer stays as it is for this long, in frames (6 s): what just was late will be
 /// late again, and a delay that comes and goes is worse than a steady one.
-const HOLD: i64 = 480_000;
+const HOLD: i64 = 6 * 48_000;
 
-/// Depth beyond the target that is left alone, in frames (0.1 ms).
-const SLACK: f64 = 5.0;
+/// Depth beyond the target that is left alone, in frames (0.04 ms).
+const SLACK: f64 = 2.0;
 
 /// From this shortage on, in frames (5 ms), a concealment makes the buffer longer at once; less is made up
 /// by slewing, which moves the delay by no step. But when so many packets in a row were late, the way
@@ -47,6 +47,9 @@ const SLACK: f64 = 5.0;
 const GROW_BY_STEP: f64 = 240.0;
 const LATE_IN_A_ROW: u32 = 12;
 const GROW_WHEN_LATE: f64 = FRAME as f64 / 2.0;
+
+/// Too long by this much, in frames (30 ms), it would take half a minute: fade out, jump, fade in.
+const JUMP: f64 = 1_440.0;
 
 /// How quickly the slewing itself may change per frame: full slew within 50 ms.
 const SLEW_STEP: f64 = MAX_SLEW / 2_400.0;
@@ -70,6 +73,8 @@ const REVIEW: i64 = 480;
 /// A slot for one peer.
 pub struct Receive {
     joined: bool,
+    /// The line is not known yet.
+    cautious: bool,
     /// Packets since the stream began or began afresh.
     fresh: u32,
     /// Card position of the last packet's arrival.
@@ -126,6 +131,7 @@ impl Receive {
     pub fn new(depth: Depth) -> Self {
         Receive {
             joined: false,
+            cautious: true,
             fresh: 0,
             heard: 0,
             timestamps: Unwrap::default(),
@@ -293,6 +299,12 @@ impl Receive {
         if cycle.frame - self.heard > GONE {
             self.listen_afresh();
         }
+        if self.joined && self.strip.is_silent() {
+            // It has faded out to jump: music begins anew, with what is known of the line.
+            self.play = None;
+            self.cautious = false;
+            self.strip = Strip::default();
+        }
         true
     }
 
@@ -330,6 +342,7 @@ impl Receive {
     /// Whatever comes next is a stream not heard before.
     fn listen_afresh(&mut self) {
         self.play = None;
+        self.cautious = true;
         self.fresh = 0;
         self.store.clear();
         self.drift = Drift::default();
@@ -342,7 +355,9 @@ impl Receive {
     /// The first error is removed by a jump: music begins at the lag that the first packets ask for.
     fn begin(&mut self, cycle: &Cycle) -> Option<Play> {
         self.store.first()?;
-        self.playout.start(cycle.frame);
+        if self.cautious {
+            self.playout.start(cycle.frame);
+        }
         let target = self.wanted_lag(cycle.frame);
         let lag = (self.drift.expected(cycle.frame) + target).round() as i64;
         self.decoder.reset();
@@ -402,7 +417,14 @@ impl Receive {
             let most = if shortage > MUCH || beginning { MAX_SLEW } else { CALM_SLEW };
             (shortage / GROW_TIME).min(most)
         } else if cycle.frame - play.short > HOLD {
-            let most = if beginning { MAX_SLEW } else { SHRINK_SLEW };
+            if shortage < -JUMP {
+                self.strip.set_gain(-120.0);
+            }
+            let most = match shortage < -GROW_BY_STEP {
+                _ if beginning => MAX_SLEW,
+                true => CALM_SLEW,
+                false => SHRINK_SLEW,
+            };
             ((shortage + SLACK) / SHRINK_TIME).clamp(-most, 0.0)
         } else {
             0.0

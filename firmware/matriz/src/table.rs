@@ -2,20 +2,21 @@
 //!
 //! Draws [`Status`] and nothing else, for one box (`matriz`) or several (`matriz demo`).
 
-use proto::control::{PeerStatus, Status};
+use proto::control::{PeerStatus, Sends, Status};
 use std::fmt::Write;
 
 /// The boxes as text, a line for each pair.
 pub fn draw(boxes: &[Status]) -> String {
     let mut text = String::new();
     for status in boxes {
-        let Status { name, rendezvous, uptime_ms, level_db, cycles, overruns, .. } = status;
+        let Status { name, rendezvous, uptime_ms, level_db, cycles, overruns, sends, .. } = status;
         let seconds = uptime_ms / 1_000;
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{name}  {seconds} s, sends {level_db:.0} dB, {overruns} of {cycles} cycles late; rendezvous: \
-             {rendezvous}"
+            "{name}  {seconds} s, sends {level_db:.0} dB ({}), {overruns} of {cycles} cycles late; rendezvous: \
+             {rendezvous}",
+            in_words(sends)
         );
         let _ = writeln!(
             text,
@@ -43,6 +44,13 @@ fn draw_peer(text: &mut String, peer: &PeerStatus) {
         ),
         false => writeln!(text, "  {name:<16} {way:<21} is not heard"),
     };
+}
+
+/// For instance `Opus mono, 2.5 ms, 96 kbit/s`.
+fn in_words(sends: &Sends) -> String {
+    let packet = (sends.packet_ms * 100.0).round() / 100.0;
+    let rate = sends.kbits.map_or_else(String::new, |kbits| format!(", {kbits:.0} kbit/s"));
+    format!("{}, {packet} ms{rate}", sends.format)
 }
 
 /// The table, drawn over the one before: `text` with the codes that clear the screen.

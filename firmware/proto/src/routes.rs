@@ -70,8 +70,9 @@ pub struct Stream {
     payload_type: u8,
     /// Sequence number of the newest packet.
     sequence: u16,
-    /// The last packets; the newest one is at `sequence` modulo the length.
-    past: [Past; MAX_DISTANCE as usize + 1],
+    /// The last packets; the newest one is at `sequence` modulo the length, a power of two, so that the wrap of
+    /// sequence numbers is none here.
+    past: [Past; PAST],
 }
 
 /// A packet that was sent.
@@ -84,8 +85,11 @@ struct Past {
 /// Most bytes of a packet and its copy: both headers around them, they still fit one Ethernet frame.
 const MAX_BOTH: usize = 1_440;
 
+/// Packets that are remembered.
+const PAST: usize = 32;
+
 /// Farthest back that a copy can lie, in packets.
-pub const MAX_DISTANCE: u8 = 7;
+pub const MAX_DISTANCE: u8 = 20;
 
 impl Stream {
     /// The stream of a box. Sequence numbers begin anywhere, so that they cannot be guessed.
@@ -99,7 +103,7 @@ impl Stream {
     /// The packet that begins at card position `frame` is the newest one now.
     pub fn push(&mut self, frame: i64, payload: &[u8]) {
         self.sequence = self.sequence.wrapping_add(1);
-        let newest = &mut self.past[usize::from(self.sequence) % (MAX_DISTANCE as usize + 1)];
+        let newest = &mut self.past[usize::from(self.sequence) % PAST];
         newest.frame = frame;
         newest.payload.clear();
         newest.payload.extend_from_slice(payload);
@@ -140,7 +144,7 @@ impl Stream {
 
     fn back(&self, distance: u8) -> &Past {
         let sequence = self.sequence.wrapping_sub(u16::from(distance));
-        &self.past[usize::from(sequence) % (MAX_DISTANCE as usize + 1)]
+        &self.past[usize::from(sequence) % PAST]
     }
 }
 

@@ -206,27 +206,30 @@ impl Session {
         }
         let congested = self.peers.iter().find(|peer| peer.is_congested()).map(|peer| peer.name.clone());
         if self.uplink.handle(now, congested.is_some()) {
-            self.follow_pace(congested.as_deref());
+            self.follow_pace();
+            if let Some(name) = congested {
+                self.say_it_is_full(&name);
+            }
         }
     }
 
-    /// Tells the engine the pace, if it is another one now; says why if a line is `congested`.
-    fn follow_pace(&mut self, congested: Option<&str>) {
+    /// Tells the engine the pace, if it is another one now.
+    fn follow_pace(&mut self) {
         let pace = self.uplink.pace(self.peers.len() + 1);
-        if pace == self.pace {
-            return;
+        if pace != std::mem::replace(&mut self.pace, pace) {
+            self.actions.push_back(Action::Engine(Command::Pace(pace)));
         }
-        if let Some(name) = congested {
-            let what = if self.identity.wish.bitrate == 0 {
-                "plain samples cannot be made smaller: set \"codec\" to \"opus\"".to_owned()
-            } else {
-                let (kbits, packet) = (pace.bitrate / 1_000, f64::from(pace.frames) / 48.0);
-                format!("sending {kbits} kbit/s in packets of {packet} ms now")
-            };
-            self.say(format!("the line to {name} is full; {what}"));
-        }
-        self.pace = pace;
-        self.actions.push_back(Action::Engine(Command::Pace(pace)));
+    }
+
+    fn say_it_is_full(&mut self, name: &str) {
+        let what = if self.identity.wish.bitrate == 0 {
+            "plain samples cannot be made smaller: set \"codec\" to \"opus\"".to_owned()
+        } else {
+            let Pace { frames, bitrate } = self.pace;
+            let (kbits, packet) = (bitrate / 1_000, f64::from(frames) / 48.0);
+            format!("sending {kbits} kbit/s in packets of {packet} ms now")
+        };
+        self.say(format!("the line to {name} is full; {what}"));
     }
 
     /// The engine tells what it saw.
@@ -362,7 +365,7 @@ impl Session {
         self.actions.push_back(Action::Engine(Command::Join { slot }));
         self.actions.push_back(peer.route());
         self.peers.push(peer);
-        self.follow_pace(None);
+        self.follow_pace();
         if let Some(former) = former {
             self.part(former, "was started again");
         }
@@ -404,7 +407,7 @@ impl Session {
         self.actions.push_back(Action::Engine(Command::Leave { slot: peer.slot }));
         self.actions.push_back(Action::Unroute { slot: peer.slot });
         self.say(format!("{} {how}", peer.name));
-        self.follow_pace(None);
+        self.follow_pace();
     }
 
     fn peer_by_ssrc(&mut self, ssrc: u32) -> Option<&mut Peer> {

@@ -10,6 +10,6 @@ mod link;
 mod station;
 mod world;
 
-pub use link::{Link, Trouble};
+pub use link::{Link, Rate, Trouble};
 pub use station::{Ear, Input, Spec, Tap};
 pub use world::World;

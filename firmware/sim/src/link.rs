@@ -24,6 +24,17 @@ pub struct Link {
     pub duplicate: f64,
     /// What else happens on the line from time to time.
     pub trouble: Trouble,
+    /// How much it carries; `None`: as much as there is.
+    pub rate: Option<Rate>,
+}
+
+/// How much a line carries, and how much waits before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Bits per second, headers included.
+    pub bits: u32,
+    /// What would have to wait longer is lost.
+    pub queue: Duration,
 }
 
 /// What happens on a line from time to time, at intervals that are random around `every`.
@@ -61,6 +72,7 @@ impl Default for Link {
             reorder: 0.0,
             duplicate: 0.0,
             trouble: Trouble::None,
+            rate: None,
         }
     }
 }
@@ -68,11 +80,16 @@ impl Default for Link {
 /// How much later than the others a reordered datagram comes: two packets' length.
 const OVERTAKEN: Duration = Duration::from_millis(5);
 
+/// Bytes of headers of a datagram: Ethernet 14, IPv4 20, UDP 8.
+const HEADERS: usize = 42;
+
 /// A link at work.
 pub(crate) struct Line {
     pub link: Link,
     random: Rng,
     last: Time,
+    /// When everything so far will have been sent, by the line's rate.
+    free: Time,
     /// The last datagram was lost.
     bad: bool,
     /// When the trouble began that is under way or was the last, when it ended, and when the next begins.
@@ -89,6 +106,7 @@ impl Line {
             link,
             random: Rng::with_seed(seed),
             last: Time(0),
+            free: Time(0),
             bad: false,
             began: Time(0),
             ended: Time(0),
@@ -97,8 +115,8 @@ impl Line {
         }
     }
 
-    /// When a datagram sent `now` arrives: never, once or twice.
-    pub fn carry(&mut self, now: Time) -> Vec<Time> {
+    /// When a datagram of `len` bytes sent `now` arrives: never, once or twice.
+    pub fn carry(&mut self, now: Time, len: usize) -> Vec<Time> {
         // Always the same count of random numbers per datagram: a change of one share moves nothing else.
         let dice: [f64; 4] = std::array::from_fn(|_| self.random.f64());
         let trouble = self.trouble(now);
@@ -109,7 +127,8 @@ impl Line {
         if self.bad {
             return Vec::new();
         }
-        let mut arrival = now + delay + jitter.mul_f64(dice[1]) + trouble;
+        let Some(queue) = self.wait(now, len) else { return Vec::new() };
+        let mut arrival = now + queue + delay + jitter.mul_f64(dice[1]) + trouble;
         if dice[2] < reorder {
             arrival = arrival + OVERTAKEN;
         } else {
@@ -117,6 +136,18 @@ impl Line {
             self.last = arrival;
         }
         if dice[3] < duplicate { vec![arrival, arrival + Duration::from_micros(300)] } else { vec![arrival] }
+    }
+
+    /// How long a datagram takes to get onto the line; `None` if the queue before it is full.
+    fn wait(&mut self, now: Time, len: usize) -> Option<Duration> {
+        let Some(Rate { bits, queue }) = self.link.rate else { return Some(Duration::ZERO) };
+        let begins = self.free.max(now);
+        if begins.since(now) > queue {
+            return None;
+        }
+        let takes = (len + HEADERS) as f64 * 8.0 / f64::from(bits);
+        self.free = begins + Duration::from_secs_f64(takes);
+        Some(self.free.since(now))
     }
 
     /// How much longer a datagram takes that is sent `now`.

@@ -144,6 +144,11 @@ impl World {
         self.line(from, to).link = link;
     }
 
+    /// The line from one box to another, as it is now.
+    pub fn link(&mut self, from: usize, to: usize) -> Link {
+        self.line(from, to).link
+    }
+
     /// Lets time pass.
     pub fn run_for(&mut self, duration: Duration) {
         let end = self.now + duration;
@@ -276,7 +281,7 @@ impl World {
     fn send(&mut self, from: usize, out: Vec<Out>, at: Time) {
         for Out { to, bytes } in out {
             let Some(index) = (0..self.stations.len()).find(|index| address(*index) == to) else { continue };
-            for arrival in self.line(from, index).carry(at) {
+            for arrival in self.line(from, index).carry(at, bytes.len()) {
                 let event = Event::Datagram { index, from: address(from), bytes: bytes.clone() };
                 self.note(arrival, event);
             }

@@ -66,7 +66,10 @@ fn one_way_is_the_floor_and_less_than_a_millisecond_more() {
         for phase in [0.37, 0.9] {
             let (delay, floor) = (delay(encoding, period, phase), floor(encoding, period as i64, phase));
             println!("{encoding:?} {period} at {phase}: {delay:.2} ms, floor {floor:.2} ms");
-            assert!(delay - floor < 1.0, "{encoding:?}, {period} frames, phase {phase}: {delay:.2} ms, floor {floor:.2}");
+            assert!(
+                delay - floor < 1.0,
+                "{encoding:?}, {period} frames, phase {phase}: {delay:.2} ms, floor {floor:.2}"
+            );
         }
     }
 }

@@ -37,7 +37,7 @@ fn of_one_per_cent_in_short_bursts_one_in_eight_hundred_is_heard() {
 
 #[test]
 fn heavy_losses_are_mostly_saved() {
-    for (loss, burst, most) in [(0.005, 1.5, 0.3), (0.01, 2.0, 0.25), (0.05, 2.0, 1.0)] {
+    for (loss, burst, most) in [(0.005, 1.5, 0.33), (0.01, 2.0, 0.25), (0.05, 2.0, 1.0)] {
         let run = play(loss, burst);
         let (lost, concealed) = shares(&run);
         println!(

@@ -104,3 +104,24 @@ fn a_longer_way_is_followed_and_a_shorter_one_too() {
     assert_eq!(shorter.concealed, settled.concealed, "a shorter way costs nothing");
     assert!(shorter.depth_ms < 5.0, "and the depth follows: {shorter:?}");
 }
+
+/// A queue that stood for long, as before a line that was full, and is gone: nobody waits half a minute.
+#[test]
+fn a_buffer_much_too_long_is_given_up_at_once() {
+    let mut world = World::new(62, Link::default());
+    world.add(Spec::new("porto"));
+    world.add(Spec::new("lisboa"));
+    world.start_rendezvous();
+    world.switch_on(0);
+    world.switch_on(1);
+    world.run_for(Duration::from_secs(10));
+    world.set_link(1, 0, Link { jitter: Duration::from_millis(70), ..Link::default() });
+    world.run_for(Duration::from_secs(10));
+    world.set_link(1, 0, Link::default());
+    world.run_for(Duration::from_secs(3));
+    let peer = world.status(0).peers.remove(0);
+    assert!(peer.depth_ms > 35.0, "not yet: {peer:?}");
+    world.run_for(Duration::from_secs(57));
+    let peer = world.status(0).peers.remove(0);
+    assert!(peer.depth_ms < 10.0, "{peer:?}");
+}

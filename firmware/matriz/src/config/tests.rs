@@ -1,6 +1,7 @@
 //! What a musician may write, and what is answered to what cannot be.
 
 use super::*;
+use proto::control::Pace;
 
 /// The seed's own example.
 const SEED: &str = r#"{
@@ -59,7 +60,8 @@ fn every_key_is_read_the_same_from_both_formats() {
     let in_json = r#"{"key": "k", "name": "Évora 2", "url": "wss://a.b/config", "interface": "eth0",
         "port": 1, "client_pem": "p", "client_crt": "c", "ca_crt": "/a", "record": true, "receive": true,
         "receive_from_ip": "10.0.0.7", "receive_from_port": 2, "media_port": 0, "sound": "simulated",
-        "channels": 2, "bitrate": 96, "gain_db": -3,
+        "channels": 2, "separate": true, "codec": "l24", "bitrate": 96, "packet_ms": 5, "uplink": 800,
+        "prediction": true, "depth": "safe", "gain_db": -3,
         "jack": {"server": "s", "client_name": "n", "connect": false},
         "simulated": {"ppm": 40, "period": 64, "input": "in.wav", "output": "out.wav", "phase_us": 7}}"#;
     let in_toml = r#"
@@ -78,7 +80,13 @@ fn every_key_is_read_the_same_from_both_formats() {
         media_port = 0
         sound = "simulated"
         channels = 2
+        separate = true
+        codec = "l24"
         bitrate = 96
+        packet_ms = 5
+        uplink = 800
+        prediction = true
+        depth = "safe"
         gain_db = -3
         jack = { server = "s", client_name = "n", connect = false }
         [simulated]
@@ -98,10 +106,26 @@ fn every_key_is_read_the_same_from_both_formats() {
         assert_eq!((config.receive_from_ip, config.receive_from_port), ("10.0.0.7".parse().ok(), Some(2)));
         assert_eq!((config.bitrate, config.gain_db, config.media_port), (Some(96), -3.0, 0));
         assert_eq!((config.jack.server.as_deref(), config.jack_name()), (Some("s"), "n"));
+        assert_eq!((config.depth, config.prediction), (Depth::Safe, true));
+        assert_eq!(config.format(), Sent { encoding: Encoding::L24, layout: Layout::Separate });
+        let wish = Wish { bitrate: 0, frames: Some(240), uplink: Some(800_000) };
+        assert_eq!(config.wish(), wish, "plain samples have no bit rate");
         assert_eq!(config.not_yet().len(), 4);
     }
     let strip = |config: &Config| Config { file: PathBuf::new(), lines: BTreeMap::new(), ..config.clone() };
     assert_eq!(format!("{:?}", strip(&one)), format!("{:?}", strip(&other)));
+}
+
+#[test]
+fn the_bit_rate_follows_the_channels_unless_it_is_said() {
+    for (line, kbits) in [
+        ("\"channels\": 1", 96),
+        ("\"channels\": 2", 160),
+        ("\"separate\": true", 192),
+        ("\"bitrate\": 64", 64),
+    ] {
+        assert_eq!(seed_and(line).unwrap().wish().pace(), Pace { frames: 120, bitrate: kbits * 1_000 });
+    }
 }
 
 #[test]
@@ -184,6 +208,10 @@ fn a_value_that_cannot_be_is_answered_with_what_can() {
         ("\"media_port\": 80.5", "\"media_port\" must be a whole number from 0 to 65535, but it is 80.5"),
         ("\"sound\": \"alsa\"", "\"sound\" must be \"jack\" or \"simulated\", but it is \"alsa\""),
         ("\"channels\": 3", "\"channels\" must be a number from 1 to 2, but it is 3"),
+        ("\"codec\": \"mp3\"", "\"codec\" must be \"opus\" or \"l16\" or \"l24\", but it is \"mp3\""),
+        ("\"depth\": 5", "\"depth\" must be \"tight\" or \"balanced\" or \"safe\", but it is 5"),
+        ("\"packet_ms\": 3", "\"packet_ms\" must be 2.5 or 5, but it is 3"),
+        ("\"uplink\": 1", "\"uplink\" must be a number from 64 to 10000000, but it is 1"),
         ("\"bitrate\": 8", "\"bitrate\" must be a number from 16 to 256, but it is 8"),
         ("\"gain_db\": 20.5", "\"gain_db\" must be a number from -60 to 20, but it is 20.5"),
         ("\"record\": \"yes\"", "\"record\" must be true or false, without quotes, but it is \"yes\""),

@@ -17,16 +17,25 @@ const TRUST: f64 = 2_000.0;
 const ON: f64 = 0.000_7;
 const OFF: f64 = 0.000_2;
 
-/// Reports of which the losses are held together with the queue: 2 s.
-const RECENT: usize = 20;
+/// Reports of which the losses are held together with the round trip: 1 s.
+const RECENT: usize = 10;
 
 /// A line is congested when so many of the recent packets were lost while they waited so much longer than
 /// in better times.
 const CONGESTED_LOSS: f64 = 0.01;
 const CONGESTED_WAIT: Duration = Duration::from_millis(8);
 
-/// A copy may be lost together with its packet with this probability, not more.
+/// Reports for which a crowded line's losses come in after it is over (they are counted late): 3 s.
+const AFTERMATH: u32 = 30;
+
+/// Reports after which a longer way counts as the usual one, to two thirds: a minute.
+const FORGET: u32 = 600;
+
+/// A copy may be lost together with its packet with this probability, not more; and with the other one if the
+/// listener has the patience for it.
 const SHARED_FATE: f64 = 0.06;
+const SELDOM_SHARED: f64 = 0.01;
+const MUCH_PATIENCE: u32 = 30_000;
 
 /// How a peer receives us; all numbers count from the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -56,6 +65,9 @@ pub struct Line {
     recent: [(f64, f64); RECENT],
     /// Round trip in better times, which are forgotten slowly.
     quick_trip: Option<Duration>,
+    /// Reports until it is over that packets wait longer than in better times.
+    crowded: u32,
+    /// They wait, and are lost as well.
     congested: bool,
 }
 
@@ -69,6 +81,7 @@ impl Default for Line {
             distance: 0,
             recent: [(0.0, 0.0); RECENT],
             quick_trip: None,
+            crowded: 0,
             congested: false,
         }
     }
@@ -85,7 +98,7 @@ impl Line {
         self.congested
     }
 
-    /// Takes in a report: the round trip now, and the length of our packets. True if the distance has changed.
+    /// Takes in a report: the round trip that it always takes now, and the length of our packets. True if the distance has changed.
     pub fn handle(&mut self, now: Reception, trip: Option<Duration>, packet: Duration) -> bool {
         let Some(last) = self.last.replace(now) else { return false };
         let since = |now: u32, last: u32| f64::from(now.wrapping_sub(last).min(10_000));
@@ -96,26 +109,32 @@ impl Line {
         self.bursts = self.bursts * keep + since(now.bursts, last.bursts);
         self.recent.rotate_left(1);
         self.recent[RECENT - 1] = (received + lost, lost);
-        self.judge_congestion(now, trip);
+        self.judge_congestion(trip);
         let most = (u128::from(now.patience_us) / packet.as_micros().max(1)).min(MAX_DISTANCE.into());
-        let wanted = if self.congested { 0 } else { self.wanted(most as u8) };
+        let fate = if now.patience_us > MUCH_PATIENCE { SELDOM_SHARED } else { SHARED_FATE };
+        let wanted = if self.crowded > 0 { 0 } else { self.wanted(most as u8, fate) };
         std::mem::replace(&mut self.distance, wanted) != wanted
     }
 
-    /// Losses alone may be a bad radio, and a long wait alone another route.
-    fn judge_congestion(&mut self, now: Reception, trip: Option<Duration>) {
-        if let Some(trip) = trip {
-            let quick = self.quick_trip.map_or(trip, |quick| quick + Duration::from_micros(10));
-            self.quick_trip = Some(quick.min(trip));
+    /// Losses alone may be a bad radio, and a long wait alone another route. While packets wait, losses say nothing
+    /// about how the line loses packets by itself.
+    fn judge_congestion(&mut self, trip: Option<Duration>) {
+        let Some(trip) = trip else { return };
+        let quick = self.quick_trip.map_or(trip, |quick| quick + trip.saturating_sub(quick) / FORGET);
+        let quick = quick.min(trip);
+        self.quick_trip = Some(quick);
+        let waits = trip - quick > CONGESTED_WAIT;
+        self.crowded = if waits { AFTERMATH } else { self.crowded.saturating_sub(1) };
+        if self.crowded > 0 {
+            (self.lost, self.bursts) = (0.0, 0.0);
         }
-        let slower = trip.unwrap_or_default().saturating_sub(self.quick_trip.unwrap_or_default());
-        let waits = slower.max(Duration::from_micros(now.queue_us.into()));
         let (sent, lost) = self.recent.iter().fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-        self.congested = waits > CONGESTED_WAIT && lost > CONGESTED_LOSS * sent;
+        self.congested = waits && lost > CONGESTED_LOSS * sent;
     }
 
-    /// At most `most` packets back; none if bursts are so long that this would save few.
-    fn wanted(&self, most: u8) -> u8 {
+    /// At most `most` packets back, so that `fate` is seldom shared; none if bursts are so long that this would
+    /// save few.
+    fn wanted(&self, most: u8, fate: f64) -> u8 {
         let share = self.lost / self.sent.max(1.0);
         let enough = if self.distance > 0 { OFF } else { ON };
         if share < enough || self.bursts <= 0.0 {
@@ -125,7 +144,7 @@ impl Line {
         // with every packet between them, down to the share of all losses.
         let burst = (self.lost / self.bursts).max(1.0);
         let stay = (1.0 - 1.0 / burst).clamp(0.001, 0.95);
-        let wanted = (SHARED_FATE.ln() / stay.ln()).ceil().clamp(1.0, 255.0) as u8;
+        let wanted = (fate.ln() / stay.ln()).ceil().clamp(1.0, 255.0) as u8;
         let wanted = if wanted >= 2 * most { 0 } else { wanted.min(most) };
         // One less than now is within the noise of the estimate: a change costs depth at the other end.
         if wanted + 1 == self.distance { self.distance } else { wanted }
@@ -202,7 +221,7 @@ mod tests {
         };
         assert_eq!(distance(0), 0);
         assert_eq!(distance(10_000), 0, "four packets back are not enough for bursts of five");
-        assert_eq!(distance(20_000), MAX_DISTANCE);
+        assert_eq!(distance(50_000), MAX_DISTANCE);
     }
 
     #[test]
@@ -219,6 +238,12 @@ mod tests {
         (0..30).for_each(|_| assert_eq!(play(20, 0), (false, false)));
         assert_eq!(play(20, 2), (false, true), "losses alone");
         assert_eq!((0..10).map(|_| play(35, 2)).last(), Some((true, false)), "losses and a full queue");
-        assert_eq!((0..30).map(|_| play(35, 0)).last(), Some((false, true)), "a longer way alone");
+        assert_eq!((0..30).map(|_| play(35, 0)).last(), Some((false, false)), "a longer way alone");
+        (0..1_000).for_each(|_| assert!(!play(35, 0).0));
+        assert_eq!(
+            (0..9).map(|_| play(35, 2)).last(),
+            Some((false, true)),
+            "which is the usual one after a while"
+        );
     }
 }

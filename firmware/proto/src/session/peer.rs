@@ -62,6 +62,8 @@ pub(super) struct Peer {
     /// The last sender report: the middle of its NTP time, and when it came.
     last_sr: Option<(u32, Time)>,
     round_trip: Option<Duration>,
+    /// The last round trips as they were; the least of them is what always waits on the way.
+    trips: [Option<Duration>; 3],
 }
 
 impl Peer {
@@ -91,6 +93,7 @@ impl Peer {
             counted: (0, 0),
             last_sr: None,
             round_trip: None,
+            trips: [None; 3],
         }
     }
 
@@ -111,7 +114,8 @@ impl Peer {
     /// The peer tells in detail how it receives us, whose packets are of length `packet`. True if the route
     /// changes by it.
     pub fn handle_reception(&mut self, reception: Reception, packet: Duration) -> bool {
-        self.line.handle(reception, self.round_trip, packet) && self.redundancy
+        let trip = self.trips.iter().flatten().min().copied();
+        self.line.handle(reception, trip, packet) && self.redundancy
     }
 
     /// Whether more is sent to it than the line carries.
@@ -129,7 +133,7 @@ impl Peer {
             patience_us: match depth {
                 Depth::Tight => 0,
                 Depth::Balanced => 10_000,
-                Depth::Safe => 20_000,
+                Depth::Safe => 50_000,
             },
         }
     }
@@ -148,6 +152,10 @@ impl Peer {
     pub fn handle_block(&mut self, now: Time, from: SocketAddr, block: &Block) -> bool {
         let arrival = rtcp::ntp_middle(rtcp::ntp_from_nanos(now.0));
         let trip = rtcp::round_trip(arrival, block.last_sr, block.delay_since_last_sr);
+        if trip.is_some() {
+            self.trips.rotate_left(1);
+            self.trips[2] = trip;
+        }
         // Smoothed, for people; nothing is decided by it.
         self.round_trip = match (self.round_trip, trip) {
             (Some(old), Some(new)) => Some((old * 3 + new) / 4),

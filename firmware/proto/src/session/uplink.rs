@@ -22,8 +22,9 @@ const STEPS: [(f64, bool); 5] = [(1.0, false), (0.7, false), (0.5, false), (0.5,
 /// Never fewer bits per second than this.
 const LEAST_BITRATE: f64 = 24_000.0;
 
-/// Time between two steps down: what a step does is seen only after losses are counted (0.4 s).
-const BETWEEN: Duration = Duration::from_millis(1_500);
+/// Time between two steps down: what a step does is seen only when the queue has drained, the losses are counted
+/// (0.4 s), told and out of what counts as recent (1 s), and three round trips were measured (1.5 s).
+const BETWEEN: Duration = Duration::from_secs(3);
 
 /// Time without congestion before a step up is tried, at first and at most.
 const CALM: Duration = Duration::from_secs(10);
@@ -62,33 +63,36 @@ pub struct Uplink {
     /// When there last was congestion.
     congested: Time,
     calm: Duration,
+    /// The last step was one up.
+    trying: bool,
 }
 
 impl Uplink {
     /// As wished, from `now` on.
     pub fn new(wish: Wish, now: Time) -> Self {
-        Uplink { wish, step: 0, changed: now, congested: now, calm: CALM }
+        Uplink { wish, step: 0, changed: now, congested: now, calm: CALM, trying: false }
     }
 
     /// Takes in whether a line is congested now. True if the pace may have changed.
     pub fn handle(&mut self, now: Time, congested: bool) -> bool {
         if congested {
-            let tried_too_early = self.step < STEPS.len() - 1 && now.since(self.changed) < self.calm;
-            let after_a_try = self.congested < self.changed;
-            if after_a_try && tried_too_early && self.step > 0 {
+            self.congested = now;
+            let tried_too_early = self.trying && now.since(self.changed) < self.calm;
+            if tried_too_early {
                 self.calm = (self.calm * 2).min(LONGEST_CALM);
             }
-            self.congested = now;
-            if now.since(self.changed) < BETWEEN || self.step == STEPS.len() - 1 {
+            if self.step == STEPS.len() - 1 || (now.since(self.changed) < BETWEEN && !tried_too_early) {
                 return false;
             }
             self.step += 1;
+            self.trying = false;
         } else {
             let calm = now.since(self.congested).min(now.since(self.changed));
             if self.step == 0 || calm < self.calm {
                 return false;
             }
             self.step -= 1;
+            self.trying = true;
         }
         self.changed = now;
         true
@@ -169,8 +173,8 @@ mod tests {
         assert!(uplink.handle(at(31.0), false));
         assert_eq!(uplink.pace(2), seen[3]);
         // That was too early: the next try waits twice as long.
-        assert!(uplink.handle(at(33.0), true));
-        assert!(!uplink.handle(at(50.0), false));
-        assert!(uplink.handle(at(54.0), false));
+        assert!(uplink.handle(at(32.0), true));
+        assert!(!uplink.handle(at(51.0), false));
+        assert!(uplink.handle(at(53.0), false));
     }
 }
