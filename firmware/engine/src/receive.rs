@@ -38,6 +38,9 @@ const SHRINK_TIME: f64 = 24_000.0;
 /// late again, and a delay that comes and goes is worse than a steady one.
 const HOLD: i64 = 6 * 48_000;
 
+/// Growth from which that holds, in frames (0.5 ms): the target wavers by a few frames all the time.
+const SHORT: f64 = 24.0;
+
 /// Depth beyond the target that is left alone, in frames (0.04 ms).
 const SLACK: f64 = 2.0;
 
@@ -409,10 +412,10 @@ impl Receive {
             play.reviewed = cycle.frame;
         }
         let shortage = self.shortage(play, cycle);
-        if shortage > SLACK {
+        let beginning = cycle.frame - play.begun < BEGINNING;
+        if shortage > SHORT && !beginning {
             play.short = cycle.frame;
         }
-        let beginning = cycle.frame - play.begun < BEGINNING;
         let wanted = if shortage > 0.0 {
             let most = if shortage > MUCH || beginning { MAX_SLEW } else { CALM_SLEW };
             (shortage / GROW_TIME).min(most)
