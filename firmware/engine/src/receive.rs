@@ -21,12 +21,13 @@ use proto::units::{Unwrap, nanos_to_frames};
 const FIRST_PACKETS: u32 = 16;
 
 /// Fastest that the buffer is made longer or shorter while music plays, as a share of time: 0.2 % is 3.5 cents of
-/// pitch. So fast only while it is a millisecond too short, and in the beginning; shorter it becomes slowly, since
-/// that saves only delay.
+/// pitch. So fast only while it is 4 ms too short, and in the beginning; half of that while it is 1 ms too short or 5
+/// ms too long, else a quarter.
 const MAX_SLEW: f64 = 0.002;
-const CALM_SLEW: f64 = 0.001;
-const SHRINK_SLEW: f64 = 0.000_5;
-const MUCH: f64 = 48.0;
+const FASTER_SLEW: f64 = 0.001;
+const CALM_SLEW: f64 = 0.000_5;
+const VERY_SHORT: f64 = 192.0;
+const QUITE_SHORT: f64 = 48.0;
 const BEGINNING: i64 = 10 * 48_000;
 
 /// How quickly a difference in depth is made up, in frames, below that limit: 0.1 s when the buffer is
@@ -417,7 +418,12 @@ impl Receive {
             play.short = cycle.frame;
         }
         let wanted = if shortage > 0.0 {
-            let most = if shortage > MUCH || beginning { MAX_SLEW } else { CALM_SLEW };
+            let most = match shortage {
+                _ if beginning => MAX_SLEW,
+                VERY_SHORT.. => MAX_SLEW,
+                QUITE_SHORT.. => FASTER_SLEW,
+                _ => CALM_SLEW,
+            };
             (shortage / GROW_TIME).min(most)
         } else if cycle.frame - play.short > HOLD {
             if shortage < -JUMP {
@@ -425,8 +431,8 @@ impl Receive {
             }
             let most = match shortage < -GROW_BY_STEP {
                 _ if beginning => MAX_SLEW,
-                true => CALM_SLEW,
-                false => SHRINK_SLEW,
+                true => FASTER_SLEW,
+                false => CALM_SLEW,
             };
             ((shortage + SLACK) / SHRINK_TIME).clamp(-most, 0.0)
         } else {
