@@ -5,7 +5,7 @@
 //! the audio thread; everything is allocated when the slot is made. Worst case per cycle: one decode
 //! per packet that the cycle needs, and one more.
 
-use crate::codec::{Decoder, FRAME, LONGEST, frames_of};
+use crate::codec::{Decoder, FRAME, LONGEST, LONGEST_SENT, frames_of};
 use crate::drift::Drift;
 use crate::packet::Arrival;
 use crate::playout::{GUARD, Playout};
@@ -16,6 +16,7 @@ use crate::{Cycle, MAX_CYCLE};
 use proto::control::{Depth, PeerReport};
 use proto::format::{Encoding, Format, Layout};
 use proto::units::{Unwrap, nanos_to_frames};
+use std::ops::Range;
 
 /// Packets that must have come before music begins: 40 ms worth of knowing how they come.
 const FIRST_PACKETS: u32 = 16;
@@ -89,8 +90,11 @@ pub struct Receive {
     store: Store,
     drift: Drift,
     playout: Playout,
-    /// Frames in the last packet.
+    /// Frames in the last packet, and the end of the newest.
     packet: usize,
+    newest: i64,
+    /// Frames by which the buffer must be longer since packets are.
+    owed: usize,
     decoder: Decoder,
     resampler: Resampler,
     strip: Strip,
@@ -145,6 +149,8 @@ impl Receive {
             drift: Drift::default(),
             playout: Playout::new(depth),
             packet: FRAME,
+            newest: i64::MIN,
+            owed: 0,
             decoder: Decoder::new(),
             resampler: Resampler::new(),
             strip: Strip::default(),
@@ -204,10 +210,13 @@ impl Receive {
         }
         self.heard = cycle.frame;
         self.fresh += 1;
+        // Longer packets come later: the buffer must be longer at once.
+        self.owed += if self.play.is_some() { frames.saturating_sub(self.packet) } else { 0 };
         self.packet = frames;
+        self.newest = self.newest.max(timestamp + frames as i64);
         self.measure(timestamp + frames as i64, frames, arrival, cycle);
         match &self.play {
-            Some(play) if timestamp < play.next => {
+            Some(play) if timestamp + frames as i64 <= play.next => {
                 self.late += 1;
                 self.late_in_a_row += 1;
             }
@@ -228,7 +237,7 @@ impl Receive {
         let ahead = nanos_to_frames(cycle.time.nanos_since(arrival.time));
         let need = self.usable(ahead, cycle) - (timestamp + frames as i64) as f64;
         self.playout.handle_copy(need - self.drift.expected(cycle.frame));
-        if timestamp >= next && !self.store.holds(timestamp) {
+        if timestamp + frames as i64 > next && !self.store.holds(timestamp) {
             self.store.insert(timestamp, frames, arrival);
             self.recovered += 1;
         }
@@ -347,6 +356,7 @@ impl Receive {
     fn listen_afresh(&mut self) {
         self.play = None;
         self.cautious = true;
+        (self.newest, self.owed) = (i64::MIN, 0);
         self.fresh = 0;
         self.store.clear();
         self.drift = Drift::default();
@@ -444,17 +454,19 @@ impl Receive {
         ((1.0 + self.drift.ppm() * 1e-6 - play.slew) * 4_294_967_296.0) as u64
     }
 
-    /// Pushes the next piece of sound into the resampler: the packet whose turn it is, or something in
-    /// its place.
+    /// Pushes the next piece of sound into the resampler: the packet whose turn it is, what is left of one that
+    /// came in the middle of its turn, or something in its place.
     fn append(&mut self, play: &mut Play, cycle: &Cycle) {
+        let begins = self.store.beginning_of(play.next).unwrap_or(play.next);
         let decoded = self
             .store
-            .take(play.next, |format, payload| self.decoder.decode(format, payload, &mut *self.decoded));
+            .take(begins, |format, payload| self.decoder.decode(format, payload, &mut *self.decoded));
         match decoded.flatten() {
             Some(frames) => {
                 play.missing = 0;
-                play.next += frames as i64;
-                self.push(play, frames);
+                let over = (play.next - begins) as usize;
+                play.next = begins + frames as i64;
+                self.push(play, over.min(frames)..frames);
             }
             None => self.conceal(play, cycle),
         }
@@ -463,10 +475,13 @@ impl Receive {
     /// The packet is not there. The buffer grows here if it should: what is invented then comes in
     /// addition to the packet, not in its place, and the packet has more time to arrive.
     fn conceal(&mut self, play: &mut Play, cycle: &Cycle) {
-        let is_late = self.late_in_a_row >= LATE_IN_A_ROW;
-        let grow = self.shortage(play, cycle) >= if is_late { GROW_WHEN_LATE } else { GROW_BY_STEP };
-        let gap = self.store.first().map_or(FRAME as i64, |first| first - play.next);
-        let frames = if grow { FRAME } else { gap.clamp(1, FRAME as i64) as usize };
+        let enough = match self.late_in_a_row >= LATE_IN_A_ROW || self.owed > 0 {
+            true => GROW_WHEN_LATE,
+            false => GROW_BY_STEP,
+        };
+        let grow = self.shortage(play, cycle) >= enough;
+        let frames = if grow { FRAME } else { self.gap(play) };
+        self.owed -= if grow { self.owed.min(FRAME) } else { 0 };
         // Opus invents whole pieces only; plain samples may be any number.
         let piece = if self.format().encoding == Encoding::Opus { FRAME } else { frames };
         if play.fade > 0.0 {
@@ -479,13 +494,21 @@ impl Receive {
         if !grow {
             play.next += frames as i64;
         }
-        self.push(play, frames);
+        self.push(play, 0..frames);
+    }
+
+    /// Frames to invent until a packet may begin: packets lie on the grid of those that have come.
+    fn gap(&self, play: &Play) -> usize {
+        let known = self.store.first().unwrap_or(self.newest);
+        let gap = known.wrapping_sub(play.next).rem_euclid(self.packet as i64) as usize;
+        let most = if self.format().encoding == Encoding::Opus { FRAME } else { LONGEST_SENT };
+        if gap == 0 { self.packet.min(most) } else { gap.min(most) }
     }
 
     /// Pushes decoded frames, faded out when nothing has come for long and in again when it has.
-    fn push(&mut self, play: &mut Play, frames: usize) {
+    fn push(&mut self, play: &mut Play, frames: Range<usize>) {
         let step = if play.missing > CONCEAL { -1.0 / FADE_OUT } else { 1.0 / FADE_IN };
-        for frame in self.decoded[..2 * frames].chunks_exact(2) {
+        for frame in self.decoded[2 * frames.start..2 * frames.end].chunks_exact(2) {
             play.fade = (play.fade + step).clamp(0.0, 1.0);
             self.resampler.push(frame[0] * play.fade, frame[1] * play.fade);
         }

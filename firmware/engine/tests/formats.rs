@@ -18,6 +18,8 @@ struct Pair {
     cycle: i64,
     sequence: u16,
     report: PeerReport,
+    /// Cycles that the speaker's card loses.
+    loses: i64,
     /// Loudest sample at the listener in the last stretch: mix left and right, peer left and right.
     loudest: [f32; 4],
 }
@@ -29,7 +31,7 @@ impl Pair {
             handle.commands.push(Command::Join { slot: 0 }).unwrap();
         }
         let (report, loudest) = (PeerReport::default(), [0.0; 4]);
-        Pair { ends, format, cycle: 0, sequence: 0, report, loudest }
+        Pair { ends, format, cycle: 0, sequence: 0, report, loses: 0, loudest }
     }
 
     /// Plays a tone into the left input alone for so many cycles.
@@ -40,7 +42,11 @@ impl Pair {
             let cycle = Cycle { time: Time(frame * 1_000_000 / 48), frame, frames: PERIOD };
             let tone: Vec<f32> = (frame..).take(PERIOD).map(|at| (at as f32 * 0.06).sin() * 0.5).collect();
             let silence = [0.0; PERIOD];
-            self.ends[0].0.process(cycle, [&tone, &silence], Keeping::default());
+            if self.loses == 0 {
+                self.ends[0].0.process(cycle, [&tone, &silence], Keeping::default());
+            } else {
+                self.loses -= 1;
+            }
             self.ends[1].0.process(cycle, [&silence, &silence], Keeping::default());
             self.listen();
             self.carry(cycle.time);
@@ -99,5 +105,22 @@ fn longer_packets_cost_one_concealment_at_most_and_shorter_ones_none() {
         assert_eq!(packet, u32::from(frames));
         assert!(concealed <= most, "{concealed} pieces concealed for packets of {frames}");
         assert!(pair.loudest[0] > 0.4);
+    }
+}
+
+#[test]
+fn cycles_that_the_speaker_s_card_loses_are_over_when_they_are_over() {
+    for format in Format::all() {
+        let mut pair = Pair::new(format);
+        pair.play(4_000);
+        for lost in [1, 2, 7] {
+            let before = pair.report;
+            pair.loses = lost;
+            pair.play(1_000);
+            let (late, concealed) =
+                (pair.report.late - before.late, pair.report.concealed - before.concealed);
+            assert!(late <= 2, "{format}: {late} packets late after {lost} lost cycles");
+            assert!(concealed <= 3 * lost as u64 + 3, "{format}: {concealed} pieces for {lost} lost cycles");
+        }
     }
 }
