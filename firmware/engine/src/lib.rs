@@ -1,7 +1,7 @@
 //! The sound: from the card to packets, and from packets to the card.
 //!
 //! The files in the order in which a sample travels: `send` (strip, frames, `codec`) → `packet` → the
-//! network → `receive` (`store`, `drift`, `playout`, `codec`, `resample`, `strip`) → the mix, here.
+//! network → `receive` (`store`, `drift`, `playout`, `slew`, `codec`, `resample`, `strip`) → the mix, here.
 //! One [`Engine`] runs in the audio thread and is driven by the card's cycles; its [`Handle`] stays with
 //! the rest of the box. What crosses between them is packets, commands and reports, fixed in size and
 //! wait-free. `process` allocates nothing, locks nothing, reads no clock.
@@ -15,6 +15,7 @@ mod playout;
 mod receive;
 pub mod resample;
 mod send;
+mod slew;
 mod store;
 pub mod strip;
 

@@ -38,7 +38,7 @@ const REACH: f64 = AHEAD as f64 + 2.0;
 fn price(depth: Depth) -> f64 {
     match depth {
         Depth::Tight => 0.004,
-        Depth::Balanced => 0.001_2,
+        Depth::Balanced => 0.000_9,
         Depth::Safe => 0.000_03,
     }
 }

@@ -10,6 +10,7 @@ use crate::drift::Drift;
 use crate::packet::Arrival;
 use crate::playout::{GUARD, Playout};
 use crate::resample::{AHEAD, Filter, Resampler};
+use crate::slew::Slew;
 use crate::store::{Store, Tally};
 use crate::strip::{Meter, Strip};
 use crate::{Cycle, MAX_CYCLE};
@@ -21,43 +22,12 @@ use std::ops::Range;
 /// Packets that must have come before music begins: 40 ms worth of knowing how they come.
 const FIRST_PACKETS: u32 = 16;
 
-/// Fastest that the buffer is made longer or shorter while music plays, as a share of time: 0.2 % is 3.5 cents of
-/// pitch. So fast only while it is 4 ms too short, and in the beginning; half of that while it is 1 ms too short or 5
-/// ms too long, else a quarter.
-const MAX_SLEW: f64 = 0.002;
-const FASTER_SLEW: f64 = 0.001;
-const CALM_SLEW: f64 = 0.000_5;
-const VERY_SHORT: f64 = 192.0;
-const QUITE_SHORT: f64 = 48.0;
-const BEGINNING: i64 = 10 * 48_000;
-
-/// How quickly a difference in depth is made up, in frames, below that limit: 0.1 s when the buffer is
-/// too short (packets begin to be late), 0.5 s when it is too long (that costs only delay).
-const GROW_TIME: f64 = 4_800.0;
-const SHRINK_TIME: f64 = 24_000.0;
-
-/// After it had to grow, a buffer stays as it is for this long, in frames (6 s): what just was late will be
-/// late again, and a delay that comes and goes is worse than a steady one.
-const HOLD: i64 = 6 * 48_000;
-
-/// Growth from which that holds, in frames (0.5 ms): the target wavers by a few frames all the time.
-const SHORT: f64 = 24.0;
-
-/// Depth beyond the target that is left alone, in frames (0.04 ms).
-const SLACK: f64 = 2.0;
-
 /// From this shortage on, in frames (5 ms), a concealment makes the buffer longer at once; less is made up
 /// by slewing, which moves the delay by no step. But when so many packets in a row were late, the way
 /// has become longer, and half a piece of concealment is enough.
 const GROW_BY_STEP: f64 = 240.0;
 const LATE_IN_A_ROW: u32 = 12;
 const GROW_WHEN_LATE: f64 = FRAME as f64 / 2.0;
-
-/// Too long by this much, in frames (30 ms), it would take half a minute: fade out, jump, fade in.
-const JUMP: f64 = 1_440.0;
-
-/// How quickly the slewing itself may change per frame: full slew within 50 ms.
-const SLEW_STEP: f64 = MAX_SLEW / 2_400.0;
 
 /// Concealment is heard as it is for this long, then fades out; real sound fades in again. In frames:
 /// 20, 40 and 10 ms.
@@ -122,12 +92,7 @@ struct Play {
     /// Lag to have, above the envelope, and when it was last computed.
     target: f64,
     reviewed: i64,
-    /// When the buffer was last too short.
-    short: i64,
-    /// When music began.
-    begun: i64,
-    /// Slewing now, in frames per frame; positive makes the buffer longer.
-    slew: f64,
+    slew: Slew,
     /// Frames concealed in a row.
     missing: i64,
     /// Gain of the concealment's fade.
@@ -376,9 +341,8 @@ impl Receive {
         let lag = (self.drift.expected(cycle.frame) + target).round() as i64;
         self.decoder.reset();
         let next = self.seek(cycle.frame - lag);
-        let begun = cycle.frame;
-        let (frame, reviewed, short) = (begun, begun, begun - HOLD);
-        Some(Play { next, frame, target, reviewed, short, begun, slew: 0.0, missing: 0, fade: 1.0 })
+        let (frame, reviewed, slew) = (cycle.frame, cycle.frame, Slew::new(cycle.frame));
+        Some(Play { next, frame, target, reviewed, slew, missing: 0, fade: 1.0 })
     }
 
     /// Goes on from the peer's frame `wanted`: what lies before is dropped, and the sound fades in. Returns
@@ -423,35 +387,12 @@ impl Receive {
             play.reviewed = cycle.frame;
         }
         let shortage = self.shortage(play, cycle);
-        let beginning = cycle.frame - play.begun < BEGINNING;
-        if shortage > SHORT && !beginning {
-            play.short = cycle.frame;
+        if play.slew.is_hopeless(shortage, cycle.frame) {
+            self.strip.set_gain(-120.0);
         }
-        let wanted = if shortage > 0.0 {
-            let most = match shortage {
-                _ if beginning => MAX_SLEW,
-                VERY_SHORT.. => MAX_SLEW,
-                QUITE_SHORT.. => FASTER_SLEW,
-                _ => CALM_SLEW,
-            };
-            (shortage / GROW_TIME).min(most)
-        } else if cycle.frame - play.short > HOLD {
-            if shortage < -JUMP {
-                self.strip.set_gain(-120.0);
-            }
-            let most = match shortage < -GROW_BY_STEP {
-                _ if beginning => MAX_SLEW,
-                true => FASTER_SLEW,
-                false => CALM_SLEW,
-            };
-            ((shortage + SLACK) / SHRINK_TIME).clamp(-most, 0.0)
-        } else {
-            0.0
-        };
-        let change = SLEW_STEP * cycle.frames as f64;
-        play.slew += (wanted - play.slew).clamp(-change, change);
-        self.stretch = self.stretch.max(play.slew.abs() * 1e6);
-        ((1.0 + self.drift.ppm() * 1e-6 - play.slew) * 4_294_967_296.0) as u64
+        let slew = play.slew.cycle(shortage, cycle.frame, cycle.frames);
+        self.stretch = self.stretch.max(slew.abs() * 1e6);
+        ((1.0 + self.drift.ppm() * 1e-6 - slew) * 4_294_967_296.0) as u64
     }
 
     /// Pushes the next piece of sound into the resampler: the packet whose turn it is, what is left of one that

@@ -31,10 +31,10 @@ const AFTERMATH: u32 = 30;
 /// Reports after which a longer way counts as the usual one, to two thirds: a minute.
 const FORGET: u32 = 600;
 
-/// A copy may be lost together with its packet with this probability, not more; and with the other one if the
-/// listener has the patience for it.
+/// A copy may be lost together with its packet with this probability, not more.
 const SHARED_FATE: f64 = 0.06;
-const SELDOM_SHARED: f64 = 0.01;
+
+/// From this patience on, in microseconds, copies lie as far back as they may, if there are bursts.
 const MUCH_PATIENCE: u32 = 30_000;
 
 /// How a peer receives us; all numbers count from the beginning.
@@ -111,8 +111,12 @@ impl Line {
         self.recent[RECENT - 1] = (received + lost, lost);
         self.judge_congestion(trip);
         let most = (u128::from(now.patience_us) / packet.as_micros().max(1)).min(MAX_DISTANCE.into());
-        let fate = if now.patience_us > MUCH_PATIENCE { SELDOM_SHARED } else { SHARED_FATE };
-        let wanted = if self.crowded > 0 { 0 } else { self.wanted(most as u8, fate) };
+        let wanted = match self.wanted(most as u8) {
+            _ if self.crowded > 0 => 0,
+            // Every change costs depth at the other end: where delay does not matter, one is enough.
+            1.. if now.patience_us > MUCH_PATIENCE && self.lost > 1.5 * self.bursts => most as u8,
+            wanted => wanted,
+        };
         std::mem::replace(&mut self.distance, wanted) != wanted
     }
 
@@ -132,9 +136,8 @@ impl Line {
         self.congested = waits && lost > CONGESTED_LOSS * sent;
     }
 
-    /// At most `most` packets back, so that `fate` is seldom shared; none if bursts are so long that this would
-    /// save few.
-    fn wanted(&self, most: u8, fate: f64) -> u8 {
+    /// At most `most` packets back; none if bursts are so long that this would save few.
+    fn wanted(&self, most: u8) -> u8 {
         let share = self.lost / self.sent.max(1.0);
         let enough = if self.distance > 0 { OFF } else { ON };
         if share < enough || self.bursts <= 0.0 {
@@ -144,8 +147,8 @@ impl Line {
         // with every packet between them, down to the share of all losses.
         let burst = (self.lost / self.bursts).max(1.0);
         let stay = (1.0 - 1.0 / burst).clamp(0.001, 0.95);
-        let wanted = (fate.ln() / stay.ln()).ceil().clamp(1.0, 255.0) as u8;
-        let wanted = if wanted >= 2 * most { 0 } else { wanted.min(most) };
+        let wanted = (SHARED_FATE.ln() / stay.ln()).ceil().clamp(1.0, 255.0) as u8;
+        let wanted = if wanted > most + most / 4 { 0 } else { wanted.min(most) };
         // One less than now is within the noise of the estimate: a change costs depth at the other end.
         if wanted + 1 == self.distance { self.distance } else { wanted }
     }
