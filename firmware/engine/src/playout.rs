@@ -22,10 +22,10 @@ const BELOW: f64 = 48.0;
 const FAST: f64 = 6.0 * 48_000.0;
 const SLOW: f64 = 30.0 * 48_000.0;
 
-/// A packet must lie ready this long before the cycle that needs it, in frames (0.15 ms): the network
-/// thread wakes in between, and at 100 ppm the phase of the cards moves this far in 1.5 s, so that the
-/// depth has grown before many packets miss their cycle.
-pub const GUARD: f64 = 7.0;
+/// A packet must lie ready this long before the cycle that needs it, in frames (0.3 ms): the network
+/// thread wakes in between, and at 100 ppm the phase of the cards moves this far in 3 s, so that the depth
+/// has grown before packets miss their cycle.
+pub const GUARD: f64 = 14.0;
 
 /// Extra depth at the start, when little is known, in frames (5 ms), and how long it takes to go.
 const CAUTION: f64 = 240.0;

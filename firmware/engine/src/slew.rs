@@ -4,12 +4,12 @@
 //! slower. Growing is urgent, since packets are late now; shrinking saves only delay. A buffer that just had to
 //! grow is left alone for a while. No clock inside: time is the card's frame count.
 
-/// Fastest change, as a share of time: 0.2 % is 3.5 cents of pitch. So fast only while the buffer is 4 ms too short, and
-/// in the beginning (10 s); half of that while it is 1 ms too short or 5 ms too long, else a quarter. In frames.
+/// Fastest change, as a share of time: 0.2 % is 3.5 cents of pitch. So fast only while the buffer is 1 ms too short (as
+/// when the cards' phase has passed a cycle: then packets are late until it has grown), and in the beginning (10 s);
+/// half of that while it is 5 ms too long, else a quarter. In frames.
 const FASTEST: f64 = 0.002;
 const FASTER: f64 = 0.001;
 const CALM: f64 = 0.000_5;
-const VERY_SHORT: f64 = 192.0;
 const QUITE_SHORT: f64 = 48.0;
 const QUITE_LONG: f64 = -240.0;
 const BEGINNING: i64 = 10 * 48_000;
@@ -61,8 +61,7 @@ impl Slew {
         }
         let most = match shortage {
             _ if beginning => FASTEST,
-            VERY_SHORT.. => FASTEST,
-            QUITE_SHORT.. => FASTER,
+            QUITE_SHORT.. => FASTEST,
             ..QUITE_LONG => FASTER,
             _ => CALM,
         };
@@ -110,7 +109,7 @@ mod tests {
     fn it_is_fast_where_packets_are_late_and_slow_where_only_delay_is_at_stake() {
         let later = 2 * BEGINNING;
         assert!((5.0..9.0).contains(&seconds(480.0, later)), "10 ms too short: {}", seconds(480.0, later));
-        assert!((2.0..3.0).contains(&seconds(96.0, later)), "2 ms too short: {}", seconds(96.0, later));
+        assert!((1.5..2.5).contains(&seconds(96.0, later)), "2 ms too short: {}", seconds(96.0, later));
         assert!((4.0..6.0).contains(&seconds(-96.0, later)), "2 ms too long: {}", seconds(-96.0, later));
         assert!(seconds(-240.0, 0) < 4.5, "in the beginning: {}", seconds(-240.0, 0));
     }
