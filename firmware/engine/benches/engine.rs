@@ -92,7 +92,7 @@ fn decode(criterion: &mut Criterion) {
     let mut out = vec![0.0; 2 * LONGEST];
     let mut decoder = Decoder::new();
     criterion.bench_function("decode", |bencher| {
-        bencher.iter(|| decoder.decode(Format::default(), black_box(next()), &mut out));
+        bencher.iter(|| decoder.decode(Format::default(), black_box(next()), 0, &mut out));
     });
     // The first concealed packet is the dearest, for it looks for the period; libopus does that only after two
     // good packets in a row.
@@ -101,7 +101,7 @@ fn decode(criterion: &mut Criterion) {
             let mut time = Duration::ZERO;
             for _ in 0..times {
                 for _ in 0..2 {
-                    decoder.decode(Format::default(), next(), &mut out);
+                    decoder.decode(Format::default(), next(), 0, &mut out);
                 }
                 let start = Instant::now();
                 decoder.conceal(black_box(&mut out[..2 * FRAME]));

@@ -136,7 +136,7 @@ mod tests {
                 let used = encoder.encode(&frames, &mut bytes);
                 let named = Format::of(format.payload_type()).unwrap();
                 assert_eq!(frames_of(named, &bytes[..used]), Some(FRAME), "{format}");
-                assert_eq!(decoder.decode(named, &bytes[..used], &mut out), Some(FRAME), "{format}");
+                assert_eq!(decoder.decode(named, &bytes[..used], 0, &mut out), Some(FRAME), "{format}");
                 assert_eq!(decoder.format(), format);
                 sent.extend(frames);
                 heard.extend_from_slice(&out[..2 * FRAME]);
@@ -163,7 +163,7 @@ mod tests {
             let format = format(encoding, Layout::Mono);
             let (mut bytes, mut out) = ([0; 6], [0.0; 4]);
             let used = Encoder::new(format, 0).encode(&[1.5, -1.5], &mut bytes);
-            assert_eq!(Decoder::new().decode(format, &bytes[..used], &mut out), Some(2));
+            assert_eq!(Decoder::new().decode(format, &bytes[..used], 0, &mut out), Some(2));
             assert!(out[0] > 0.999 && out[2] == -1.0, "{out:?}");
         }
     }
@@ -182,12 +182,12 @@ mod tests {
         assert_eq!(frames_of(opus, &[]), None);
         assert_eq!(frames_of(opus, &[0xff]), None, "code 3 without a frame count");
         let mut out = vec![0.0; 2 * LONGEST];
-        assert!(Decoder::new().decode(opus, &[0xff, 0xff, 0xff], &mut out).is_none());
+        assert!(Decoder::new().decode(opus, &[0xff, 0xff, 0xff], 0, &mut out).is_none());
         let separate = format(Encoding::Opus, Layout::Separate);
         for payload in [&[][..], &[0xe0], &[0xe0, 200, 1], &[0xe0, 255], &[0xe0, 255, 255, 1], &[0xe3, 1, 1]]
         {
             assert_eq!(frames_of(separate, payload), None, "{payload:?}");
-            assert!(Decoder::new().decode(separate, payload, &mut out).is_none(), "{payload:?}");
+            assert!(Decoder::new().decode(separate, payload, 0, &mut out).is_none(), "{payload:?}");
         }
         assert_eq!(frames_of(format(Encoding::L16, Layout::Stereo), &[0; 6]), None, "half a frame");
         assert_eq!(frames_of(format(Encoding::L24, Layout::Mono), &[]), None);

@@ -94,7 +94,7 @@ fn decode(format: Format, payloads: &[Vec<u8>], lost: Option<usize>) -> Vec<f32>
         if lost == Some(place) {
             decoder.conceal(&mut out[..2 * FRAME]);
         } else {
-            assert_eq!(decoder.decode(format, payload, &mut out), Some(FRAME));
+            assert_eq!(decoder.decode(format, payload, 0, &mut out), Some(FRAME));
         }
         heard.extend_from_slice(&out[..2 * FRAME]);
     }

@@ -3,7 +3,7 @@
 //! Used by `receive`, one decoder per slot. A stream may change its format at any packet.
 
 use super::{FULL_16, FULL_24, LONGEST, layout_of, undelimit};
-use crate::extrapolate::Extrapolate;
+use crate::extrapolate::{BLEND, Extrapolate};
 use audiopus::coder::{Decoder as OpusDecoder, GenericCtl};
 use audiopus::{Channels, SampleRate};
 use proto::format::{Encoding, Format, Layout};
@@ -11,13 +11,17 @@ use proto::format::{Encoding, Format, Layout};
 /// Longest frame of Opus (RFC 6716 section 3.4) with its first byte.
 const LONGEST_PACKET: usize = 1_276;
 
+/// Frames of the first packet after a gap that are made of it and of the one before (2.5 ms, RFC 6716 section
+/// 4.3.7): all of that is wrong, less and less so, and gives way to what was invented.
+const OVERLAP: usize = 120;
+
 /// Turns payloads into frames, two channels always: a mono stream comes out on both.
 pub struct Decoder {
     /// Of a stereo stream.
     stereo: OpusDecoder,
     /// Of a mono stream, and of two separate ones.
     mono: [OpusDecoder; 2],
-    /// Conceals plain samples, which have no decoder that could.
+    /// Conceals what is missing of any stream.
     extrapolate: Extrapolate,
     /// The format of the last payload.
     format: Format,
@@ -52,11 +56,19 @@ impl Decoder {
         self.format
     }
 
-    /// Decodes `payload` into `out` (interleaved stereo). Returns the frames written, or `None` if the
-    /// payload cannot be decoded.
-    pub fn decode(&mut self, format: Format, payload: &[u8], out: &mut [f32]) -> Option<usize> {
+    /// Decodes `payload` into `out` (interleaved stereo), whose first `over` frames will not be heard: their turn
+    /// is over, something stood in for them. Returns the frames written, or `None` if the payload cannot
+    /// be decoded.
+    pub fn decode(&mut self, format: Format, payload: &[u8], over: usize, out: &mut [f32]) -> Option<usize> {
         self.format = Format { layout: layout_of(format, payload), ..format };
-        match (format.encoding, self.format.layout) {
+        let frames = self.read(payload, out)?;
+        let blend = if format.encoding == Encoding::Opus { OVERLAP } else { BLEND };
+        self.extrapolate.heard(&mut out[2 * over.min(frames)..2 * frames], blend);
+        Some(frames)
+    }
+
+    fn read(&mut self, payload: &[u8], out: &mut [f32]) -> Option<usize> {
+        match (self.format.encoding, self.format.layout) {
             (Encoding::Opus, Layout::Stereo) => decode_opus(&mut self.stereo, payload, out),
             (Encoding::Opus, Layout::Mono) => {
                 let frames = decode_opus(&mut self.mono[0], payload, &mut self.channel[..])?;
@@ -103,35 +115,15 @@ impl Decoder {
             frame[0] = sample(samples[0]);
             frame[1] = sample(samples[channels - 1]);
         }
-        self.extrapolate.heard(out);
         Some(frames)
     }
 
-    /// Invents the sound of a missing packet from what came before; `out` (interleaved stereo) sets the
-    /// length, for Opus a multiple of 2.5 ms. Leaves silence if that cannot be done.
+    /// Invents sound in the place of `out` (interleaved stereo, any number of frames), from what came before.
+    ///
+    /// Opus' own concealment is not used: it is farther from the truth than silence in recorded music, and takes
+    /// longer (docs/decisions/0012).
     pub fn conceal(&mut self, out: &mut [f32]) {
-        let frames = out.len() / 2;
-        let concealed = match (self.format.encoding, self.format.layout) {
-            (Encoding::Opus, Layout::Stereo) => conceal_opus(&mut self.stereo, out),
-            (Encoding::Opus, Layout::Mono) => self.channel.get_mut(..frames).and_then(|channel| {
-                conceal_opus(&mut self.mono[0], channel)?;
-                spread(channel, out)
-            }),
-            (Encoding::Opus, Layout::Separate) => self.channel.get_mut(..frames).and_then(|channel| {
-                for (at, opus) in self.mono.iter_mut().enumerate() {
-                    conceal_opus(opus, channel)?;
-                    weave(channel, at, out)?;
-                }
-                Some(frames)
-            }),
-            _ => {
-                self.extrapolate.conceal(out);
-                Some(frames)
-            }
-        };
-        if concealed.is_none() {
-            out.fill(0.0);
-        }
+        self.extrapolate.conceal(out);
     }
 
     /// Forgets the past, for a new stream in the same slot.
@@ -153,10 +145,6 @@ impl Default for Decoder {
 fn decode_opus(opus: &mut OpusDecoder, payload: &[u8], out: &mut [f32]) -> Option<usize> {
     let (packet, signals) = (payload.try_into().ok()?, out.try_into().ok()?);
     opus.decode_float(Some(packet), signals, false).ok()
-}
-
-fn conceal_opus(opus: &mut OpusDecoder, out: &mut [f32]) -> Option<usize> {
-    opus.decode_float(None, out.try_into().ok()?, false).ok()
 }
 
 /// One channel to both.
