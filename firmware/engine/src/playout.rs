@@ -1,46 +1,63 @@
 //! How long to wait: the depth of a peer's buffer, from how its packets came so far.
 //!
-//! Fed by `receive` with every packet's delay above the envelope that `drift` follows, and with the delay
-//! at which the packet would have been just in time for a cycle of our card. Gives the lag at which one
+//! Fed by `receive` with every packet's delay above the envelope that `drift` follows. Gives the lag at which one
 //! millisecond more would save too few packets from being late to be worth its delay; how many are
-//! enough, the user chooses in words ([`Depth`]). Two windows: a fast one that also sees the phase of the
-//! two cards, a slow one that remembers rare delays. Sources: R. Ramjee et al. (1994), M. Narbutt and
-//! L. Murphy (2003) for depth from the distribution of delays; the price is ours (docs/decisions/0008).
+//! enough, the user chooses in words ([`Depth`]). A packet is needed when a cycle of our card begins, so
+//! only the lags count that end at one ([`Turns`]). Two memories: every packet of the last seconds, judged anew
+//! by how the cycles lie now, and a histogram that remembers rare delays. Sources: R. Ramjee et al. (1994), M. Narbutt and L. Murphy (2003) for
+//! depth from the distribution of delays; the price is ours (docs/decisions/0008).
 
+use crate::MAX_CYCLE;
 use crate::resample::AHEAD;
 use proto::control::Depth;
+use std::collections::VecDeque;
+use std::ops::Range;
 
-/// Width of a bin, in frames: a twelfth of a millisecond.
-const BIN: f64 = 4.0;
+/// Width of a bin, in frames: a twenty-fourth of a millisecond.
+const BIN: f64 = 2.0;
 
-/// Bins: from 4 ms below the envelope to 76 ms above it; more is counted in the last.
-const BINS: usize = 960;
+/// Bins: from 2 ms below the envelope to 78 ms above it; more is counted in the last.
+const BINS: usize = 1_920;
 const BELOW: f64 = 48.0;
 
-/// How far the windows look back, in packets' frames: 6 s and 30 s. At the usual price some tens of late
-/// packets in the fast one change the depth, which is a tenth of a second of another line.
-const FAST: f64 = 6.0 * 48_000.0;
-const SLOW: f64 = 30.0 * 48_000.0;
+/// The least step that is told apart, in frames.
+pub const LEAST_STEP: usize = 8;
 
-/// A packet must lie ready this long before the cycle that needs it, in frames (0.3 ms): the network
-/// thread wakes in between, and at 100 ppm the phase of the cards moves this far in 3 s, so that the depth
-/// has grown before packets miss their cycle.
-pub const GUARD: f64 = 14.0;
+/// Steps that are told apart from the shortest lag to the longest, which is a whole cycle longer than any delay.
+const LAGS: usize = (BINS * 2 + MAX_CYCLE) / LEAST_STEP + 2;
+
+/// How far the memories look back, in packets' frames: 2 s and 30 s.
+const RECENT: i64 = 2 * 48_000;
+const LONG: f64 = 30.0 * 48_000.0;
+
+/// Packets of the last seconds, at most: twice as many as there are of 48 frames each.
+const MOST_RECENT: usize = 4_096;
 
 /// Extra depth at the start, when little is known, in frames (5 ms), and how long it takes to go.
 const CAUTION: f64 = 240.0;
 const CAUTION_LASTS: f64 = 5.0 * 48_000.0;
 
-/// Frames that a cycle reads beyond its own length: the filter's reach and the rounding of its ratio.
-const REACH: f64 = AHEAD as f64 + 2.0;
+/// Frames that a cycle reads beyond its own length: the filter's reach, and one for the lag that is never quite
+/// what it should be.
+const REACH: f64 = AHEAD as f64 + 1.0;
 
 /// Share of packets that one millisecond of depth must save from being late.
 fn price(depth: Depth) -> f64 {
     match depth {
         Depth::Tight => 0.004,
-        Depth::Balanced => 0.000_9,
+        Depth::Balanced => 0.000_75,
         Depth::Safe => 0.000_03,
     }
+}
+
+/// The same for the last seconds alone, whatever the user's choice: a stall or two in 2 s are no other line, and what
+/// they are worth the long memory knows better.
+const USUAL: f64 = 0.003;
+
+/// How much longer than the rarest delays of half a minute the next one may be, as a share of what makes them rare: safe
+/// is who expects it.
+fn margin(depth: Depth) -> f64 {
+    if depth == Depth::Safe { 0.15 } else { 0.0 }
 }
 
 /// Share of packets that may be lost for good before depth is bought for copies of them, and how much each
@@ -50,15 +67,46 @@ fn bearable(depth: Depth) -> f64 {
 }
 const COPY_COUNTS: f64 = 3.0;
 
+/// When packets can be used: at the cycles of our card. In frames.
+#[derive(Clone, Copy, Debug)]
+pub struct Turns {
+    /// Where a cycle begins, on the peer's time line as the envelope has it.
+    pub now: f64,
+    /// From a cycle to the next.
+    pub cycle: f64,
+    /// From one lag that may be right to the next: what divides both a cycle and a packet.
+    pub step: f64,
+    /// How long before its cycle a packet must have come.
+    pub guard: f64,
+}
+
+impl Turns {
+    /// From the end of a packet to the first cycle at which it can be used that comes `delay` above the envelope.
+    fn need(&self, end: i64, delay: f64) -> f64 {
+        let first = (self.now - end as f64).rem_euclid(self.cycle);
+        first + self.cycle * ((delay + self.guard - first) / self.cycle).ceil()
+    }
+}
+
+/// A packet: where it ends, and its delay above the envelope.
+#[derive(Clone, Copy, Debug)]
+struct Recent {
+    end: i64,
+    delay: f64,
+}
+
 /// Depth of one peer's buffer.
 pub struct Playout {
     /// What a frame of depth costs, as a share of packets.
     price: f64,
+    margin: f64,
     bearable: f64,
-    fast: Histogram,
-    slow: Histogram,
-    need: Histogram,
-    /// When copies would be just in time that came in the place of their packets; remembers as `slow` does.
+    /// The last packets, the oldest first; more than the last seconds' are not looked at.
+    recent: VecDeque<Recent>,
+    /// How many of them need each lag.
+    needs: Box<[u32; LAGS]>,
+    /// Delays, and those of copies that came in the place of their packets.
+    delays: Histogram,
     copies: Histogram,
     /// Card position where music began.
     start: i64,
@@ -68,15 +116,16 @@ impl Playout {
     /// Nothing known yet.
     pub fn new(depth: Depth) -> Self {
         let price = price(depth) / 48.0;
-        let [fast, slow, need, copies] = std::array::from_fn(|_| Histogram::new());
-        Playout { price, bearable: bearable(depth), fast, slow, need, copies, start: 0 }
+        let [delays, copies] = std::array::from_fn(|_| Histogram::new());
+        let (recent, needs) = (VecDeque::with_capacity(MOST_RECENT), Box::new([0; LAGS]));
+        let (margin, bearable) = (margin(depth), bearable(depth));
+        Playout { price, margin, bearable, recent, needs, delays, copies, start: 0 }
     }
 
     /// Forgets everything.
     pub fn reset(&mut self) {
-        self.fast.clear();
-        self.slow.clear();
-        self.need.clear();
+        self.recent.clear();
+        self.delays.clear();
         self.copies.clear();
     }
 
@@ -85,47 +134,91 @@ impl Playout {
         self.start = frame;
     }
 
-    /// Takes in one packet of `frames` frames: `delay` and `need` are frames above the envelope.
-    pub fn handle(&mut self, delay: f64, need: f64, frames: f64) {
-        self.fast.add(delay, frames / FAST);
-        self.slow.add(delay, frames / SLOW);
-        self.need.add(need, frames / FAST);
-        self.copies.forget(frames / SLOW);
+    /// Takes in one packet of `frames` frames that ends at `end` and came `delay` frames above the envelope.
+    pub fn handle(&mut self, end: i64, delay: f64, frames: f64) {
+        let old = |recent: &Recent| end - recent.end > RECENT;
+        while self.recent.len() == MOST_RECENT || self.recent.front().is_some_and(old) {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(Recent { end, delay });
+        self.delays.add(delay, frames / LONG);
+        self.copies.forget(frames / LONG);
     }
 
-    /// Takes in a copy whose packet has not come; `need` is frames above the envelope.
-    pub fn handle_copy(&mut self, need: f64) {
-        self.copies.count(need);
+    /// Takes in a copy whose packet has not come, `delay` frames above the envelope.
+    pub fn handle_copy(&mut self, delay: f64) {
+        self.copies.count(delay);
     }
 
     /// The lag to have at card position `frame`, in frames above the envelope: from a packet's last frame
     /// on the peer's time line to ours.
-    pub fn target(&self, frame: i64) -> f64 {
-        let rare = (self.slow.best(self.price) - self.fast.best(self.price)).max(0.0);
+    pub fn target(&mut self, frame: i64, turns: &Turns) -> f64 {
+        let Some(newest) = self.recent.back() else { return REACH };
+        let phase = (turns.now - newest.end as f64).rem_euclid(turns.step);
+        let usual = self.usual(phase, turns);
+        // Where packets fit the cycles, a rare one finds a cycle as all do; else it has to wait as long as those do.
+        let wait = if turns.step < turns.cycle { self.shortest_wait(usual, turns) - BIN } else { turns.guard };
+        let lags = Lags { phase, step: turns.step, wait };
+        let price = self.price;
+        let rare = self.delays.cheapest(&lags, |late, lag| late / self.delays.total + price * lag);
+        let rare = rare + self.margin * (rare - usual).max(0.0);
+        let depth = self.for_copies(usual.max(rare), &lags);
         let age = (frame - self.start) as f64 / CAUTION_LASTS;
-        let depth = self.for_copies(self.need.best(self.price) + rare);
         depth + REACH + CAUTION * (1.0 - age).clamp(0.0, 1.0)
     }
 
+    /// The lag that is best for the packets of the last seconds.
+    fn usual(&mut self, phase: f64, turns: &Turns) -> f64 {
+        let price = self.price.max(USUAL / 48.0);
+        let below = (BELOW / turns.step).ceil();
+        let lag = |place: usize| phase + (place as f64 - below) * turns.step;
+        self.needs.fill(0);
+        let (mut most, mut least) = (0, LAGS);
+        for recent in &self.recent {
+            let need = turns.need(recent.end, recent.delay);
+            let place = (((need - phase) / turns.step).round() + below).clamp(0.0, LAGS as f64 - 1.0) as usize;
+            self.needs[place] += 1;
+            (least, most) = (least.min(place), most.max(place));
+        }
+        let mut late = 0;
+        let mut best = (f64::INFINITY, 0.0);
+        for place in (least..=most).rev() {
+            let cost = f64::from(late) / self.recent.len() as f64 + price * lag(place);
+            if cost < best.0 {
+                best = (cost, lag(place));
+            }
+            late += self.needs[place];
+        }
+        best.1
+    }
+
+    /// The shortest time that a packet waits of those that are in time with this lag.
+    fn shortest_wait(&self, lag: f64, turns: &Turns) -> f64 {
+        let in_time = self.recent.iter().filter(|recent| turns.need(recent.end, recent.delay) < lag + 1.0);
+        in_time.map(|recent| lag - recent.delay).fold(f64::INFINITY, f64::min).min(turns.cycle)
+    }
+
     /// The depth, or more of it if too many copies are late and that saves them.
-    fn for_copies(&self, depth: f64) -> f64 {
-        let packets = (self.slow.total / self.slow.unit * self.copies.unit).max(1.0);
-        if self.copies.longer_than(depth) / packets <= self.bearable {
+    fn for_copies(&self, depth: f64, lags: &Lags) -> f64 {
+        let packets = (self.delays.total / self.delays.unit * self.copies.unit).max(1.0);
+        if self.copies.longer_than(depth - lags.wait) / packets <= self.bearable {
             return depth;
         }
         let price = self.price / COPY_COUNTS;
-        self.copies.cheapest(|late, edge| late / packets + price * (edge - depth).max(0.0)).max(depth)
-    }
-
-    /// Delay of a median packet in the last seconds, in frames above the envelope: what waits in queues.
-    pub fn queue(&self) -> f64 {
-        self.fast.median()
+        self.copies.cheapest(lags, |late, lag| late / packets + price * (lag - depth).max(0.0)).max(depth)
     }
 
     /// Delay of a median packet, in frames above the envelope.
     pub fn median(&self) -> f64 {
-        self.slow.median()
+        self.delays.median()
     }
+}
+
+/// The lags that may be right: `phase` and every `step` from there; and how long before it a packet must have come.
+struct Lags {
+    phase: f64,
+    step: f64,
+    wait: f64,
 }
 
 /// Shares of delays by bin, older ones counting less and less.
@@ -134,17 +227,18 @@ struct Histogram {
     total: f64,
     /// Weight of the next entry; it grows instead of the old ones shrinking.
     unit: f64,
+    /// Where the bins are that hold something: on most lines they are few.
+    used: Range<usize>,
 }
 
 impl Histogram {
     fn new() -> Self {
-        Histogram { bins: Box::new([0.0; BINS]), total: 0.0, unit: 1.0 }
+        Histogram { bins: Box::new([0.0; BINS]), total: 0.0, unit: 1.0, used: BINS..0 }
     }
 
     fn clear(&mut self) {
         self.bins.fill(0.0);
-        self.total = 0.0;
-        self.unit = 1.0;
+        (self.total, self.unit, self.used) = (0.0, 1.0, BINS..0);
     }
 
     /// Counts one delay; everything before it loses the share `forget` of its weight.
@@ -154,50 +248,58 @@ impl Histogram {
     }
 
     fn count(&mut self, frames: f64) {
-        let bin = (frames / BIN + BELOW).clamp(0.0, (BINS - 1) as f64) as usize;
+        let bin = Self::bin(frames);
         self.bins[bin] += self.unit;
         self.total += self.unit;
+        self.used = self.used.start.min(bin)..self.used.end.max(bin + 1);
     }
 
     fn forget(&mut self, share: f64) {
         self.unit *= 1.0 + share;
-        if self.unit > 1e12 {
+        if self.unit > 1e9 {
             self.bins.iter_mut().for_each(|bin| *bin /= self.unit);
             self.total /= self.unit;
             self.unit = 1.0;
+            // Less than a hundredth of one packet is forgotten.
+            let holds = |bin: &f64| *bin > 0.01;
+            let start = self.bins.iter().position(holds).unwrap_or(BINS);
+            self.used = start..self.bins.iter().rposition(holds).map_or(0, |last| last + 1);
         }
     }
 
-    /// Weight of the delays beyond `frames`.
-    fn longer_than(&self, frames: f64) -> f64 {
-        let first = (frames / BIN + BELOW).clamp(0.0, (BINS - 1) as f64) as usize;
-        self.bins[first..].iter().sum()
+    fn bin(frames: f64) -> usize {
+        ((frames + BELOW) / BIN).clamp(0.0, (BINS - 1) as f64) as usize
     }
 
     /// Upper edge of a bin, in frames.
     fn edge(bin: usize) -> f64 {
-        (bin as f64 + 1.0 - BELOW) * BIN
+        (bin as f64 + 1.0) * BIN - BELOW
     }
 
-    /// The delay at which the share of longer ones and the `price` of each frame of delay are together
-    /// the least; 0 if nothing was counted.
-    fn best(&self, price: f64) -> f64 {
-        self.cheapest(|longer, edge| longer / self.total + price * edge)
+    /// Weight of the delays that may be longer than `frames`.
+    fn longer_than(&self, frames: f64) -> f64 {
+        let first = Self::bin(frames).max(self.used.start);
+        self.bins[first..].iter().take(self.used.end.saturating_sub(first)).sum()
     }
 
-    /// The delay for which `cost`, told the weight of longer ones and the delay in frames, is the least; 0 if
+    /// The lag for which `cost`, told the weight of what is late then and the lag in frames, is the least; 0 if
     /// nothing was counted.
-    fn cheapest(&self, cost: impl Fn(f64, f64) -> f64) -> f64 {
-        if self.total <= 0.0 {
-            return 0.0;
-        }
-        let (mut longer, mut best) = (0.0, (f64::INFINITY, 0.0));
-        for bin in (0..BINS).rev() {
-            let cost = cost(longer, Self::edge(bin));
-            if cost < best.0 {
-                best = (cost, Self::edge(bin));
+    fn cheapest(&self, lags: &Lags, cost: impl Fn(f64, f64) -> f64) -> f64 {
+        let Lags { phase, step, wait } = *lags;
+        let (mut late, mut bin) = (self.total, self.used.start);
+        let mut best = (f64::INFINITY, 0.0);
+        // From the first lag with which anything is in time to the first with which everything is.
+        let mut lag = phase + ((Self::edge(bin) + wait - phase) / step).ceil() * step;
+        while bin < self.used.end {
+            while bin < self.used.end && Self::edge(bin) <= lag - wait {
+                late -= self.bins[bin];
+                bin += 1;
             }
-            longer += self.bins[bin];
+            let cost = cost(if bin < self.used.end { late } else { 0.0 }, lag);
+            if cost < best.0 {
+                best = (cost, lag);
+            }
+            lag += step;
         }
         best.1
     }
@@ -205,7 +307,7 @@ impl Histogram {
     /// The delay that half of all do not exceed, in frames; 0 if nothing was counted.
     fn median(&self) -> f64 {
         let mut above = self.total / 2.0;
-        for bin in (0..BINS).rev() {
+        for bin in self.used.clone().rev() {
             above -= self.bins[bin];
             if above < 0.0 {
                 return Self::edge(bin);
@@ -219,6 +321,9 @@ impl Histogram {
 mod tests {
     use super::*;
 
+    /// Cycles of one frame: any lag may be right.
+    const ANY: Turns = Turns { now: 0.0, cycle: 1.0, step: 1.0, guard: 0.0 };
+
     /// Later than caution.
     const LATER: i64 = 1_000_000;
 
@@ -229,9 +334,9 @@ mod tests {
             let mut random = fastrand::Rng::with_seed(1);
             for packet in 0..12_000 {
                 let delay = if packet % 800 == 400 { late } else { random.f64() * 96.0 };
-                playout.handle(delay, delay, 120.0);
+                playout.handle(packet * 120, delay, 120.0);
             }
-            playout.target(LATER) - REACH
+            playout.target(LATER, &ANY) - REACH
         };
         for depth in [Depth::Tight, Depth::Balanced, Depth::Safe] {
             assert!((80.0..=101.0).contains(&target(depth, 96.0)), "{depth:?}: as deep as the usual jitter");
@@ -247,27 +352,27 @@ mod tests {
         let mut playout = Playout::new(Depth::Balanced);
         for packet in 0..40_000 {
             let delay = if (4_000..4_200).contains(&packet) { 480.0 } else { 24.0 };
-            playout.handle(delay, delay, 120.0);
-            let target = playout.target(LATER) - REACH;
+            playout.handle(packet * 120, delay, 120.0);
+            let target = playout.target(LATER, &ANY) - REACH;
             if packet == 10_000 {
                 assert!(target >= 480.0, "15 s later the burst still counts: {target}");
             }
         }
-        let target = playout.target(LATER) - REACH;
+        let target = playout.target(LATER, &ANY) - REACH;
         assert!(target <= 48.0, "90 s later it does not: {target}");
     }
 
     #[test]
     fn copies_get_depth_when_many_packets_are_lost() {
-        let target = |depth, one_in: usize| {
+        let target = |depth, one_in: i64| {
             let mut playout = Playout::new(depth);
             for packet in 0..12_000 {
-                playout.handle(24.0, 24.0, 120.0);
+                playout.handle(packet * 120, 24.0, 120.0);
                 if packet % one_in == 0 {
                     playout.handle_copy(384.0);
                 }
             }
-            playout.target(LATER) - REACH
+            playout.target(LATER, &ANY) - REACH
         };
         assert!(target(Depth::Balanced, 100) >= 384.0, "of one per cent most are saved");
         assert!(target(Depth::Balanced, 1_000) <= 32.0, "one in a thousand is borne");
@@ -278,7 +383,30 @@ mod tests {
     fn it_begins_with_caution() {
         let mut playout = Playout::new(Depth::Tight);
         playout.start(1_000);
-        playout.handle(0.0, 0.0, 120.0);
-        assert!(playout.target(1_000) - playout.target(LATER) >= CAUTION);
+        playout.handle(0, 0.0, 120.0);
+        assert!(playout.target(1_000, &ANY) - playout.target(LATER, &ANY) >= CAUTION);
+    }
+
+    #[test]
+    fn only_lags_that_end_at_a_cycle_count() {
+        let target = |turns: &Turns, delay: &dyn Fn(i64) -> f64| {
+            let mut playout = Playout::new(Depth::Balanced);
+            for packet in 0..12_000 {
+                playout.handle(packet * 120, delay(packet), 120.0);
+            }
+            playout.target(LATER, turns) - REACH
+        };
+        // A packet for each cycle, delays of up to 2 ms: the first cycle after that, wherever it lies.
+        let whole = |now, guard| {
+            target(&Turns { now, cycle: 120.0, step: 120.0, guard }, &|packet| (packet % 96) as f64)
+        };
+        assert_eq!([whole(97.0, 0.0), whole(110.0, 0.0), whole(50.0, 0.0)], [97.0, 110.0, 170.0]);
+        assert_eq!(whole(97.0, 4.0), 217.0, "too near");
+        // Packets of 120 frames in cycles of 128, which are sent when the speaker's cycle of 128 ends.
+        let odd = Turns { now: 47.0, cycle: 128.0, step: 8.0, guard: 0.0 };
+        let sent = |packet: i64| (-packet * 120).rem_euclid(128) as f64;
+        assert_eq!(target(&odd, &sent), 120.0 + 47.0, "as long as arithmetic asks for, and no more");
+        let rare = |packet: i64| sent(packet) + if packet % 800 == 400 { 480.0 } else { 0.0 };
+        assert_eq!(target(&odd, &rare), 120.0 + 47.0, "one in 800 is not worth 10 ms");
     }
 }

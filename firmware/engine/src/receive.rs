@@ -5,29 +5,29 @@
 //! the audio thread; everything is allocated when the slot is made. Worst case per cycle: one decode
 //! per packet that the cycle needs, and one more.
 
-use crate::codec::{Decoder, FRAME, LONGEST, LONGEST_SENT, frames_of};
+use crate::codec::{Decoder, FRAME, LONGEST, frames_of};
 use crate::drift::Drift;
 use crate::packet::Arrival;
-use crate::playout::{GUARD, Playout};
+use crate::playout::{LEAST_STEP, Playout, Turns};
 use crate::resample::{AHEAD, Filter, Resampler};
 use crate::slew::Slew;
 use crate::store::{Store, Tally};
 use crate::strip::{Meter, Strip};
 use crate::{Cycle, MAX_CYCLE};
 use proto::control::{Depth, PeerReport};
-use proto::format::{Encoding, Format, Layout};
+use proto::format::{Format, Layout};
 use proto::units::{Unwrap, nanos_to_frames};
 use std::ops::Range;
 
 /// Packets that must have come before music begins: 40 ms worth of knowing how they come.
 const FIRST_PACKETS: u32 = 16;
 
-/// From this shortage on, in frames (5 ms), a concealment makes the buffer longer at once; less is made up
-/// by slewing, which moves the delay by no step. But when so many packets in a row were late, the way
-/// has become longer, and half a piece of concealment is enough.
-const GROW_BY_STEP: f64 = 240.0;
+/// A buffer that is too short becomes longer by slewing, which moves the delay by no step. But when so many packets
+/// in a row were late, all or in part, the way has become longer, and what must be invented anyway makes up
+/// for a shortage from 0.25 ms on at once. Else it does from 5 ms on. In frames.
 const LATE_IN_A_ROW: u32 = 12;
-const GROW_WHEN_LATE: f64 = FRAME as f64 / 2.0;
+const GROW_WHEN_LATE: f64 = 12.0;
+const GROW_BY_STEP: f64 = 240.0;
 
 /// Concealment is heard as it is for this long, then fades out; real sound fades in again. In frames:
 /// 20, 40 and 10 ms.
@@ -42,8 +42,14 @@ const GONE: i64 = 48_000;
 /// A timestamp this far from its turn, in frames (1 s), is another stream.
 const FOREIGN: i64 = 48_000;
 
-/// How often the target depth is computed, in frames (10 ms).
-const REVIEW: i64 = 480;
+/// A packet must lie ready this long before the cycle that needs it, in frames (0.05 ms): the network thread wakes
+/// in between. And if packets come later in each cycle, since the peer's clock is slower, so long that they
+/// will still be in time after this many frames (3 s), for the depth to have grown before they are not.
+const GUARD: f64 = 2.4;
+const FORESIGHT: f64 = 3.0 * 48_000.0;
+
+/// How often the target depth is computed, in frames (20 ms).
+const REVIEW: i64 = 960;
 
 /// A slot for one peer.
 pub struct Receive {
@@ -72,7 +78,8 @@ pub struct Receive {
     play: Option<Play>,
     late: u64,
     late_in_a_row: u32,
-    concealed: u64,
+    /// In packets' lengths.
+    concealed: f64,
     recovered: u64,
     /// Largest slewing since the last report, in parts per million.
     stretch: f64,
@@ -123,7 +130,7 @@ impl Receive {
             play: None,
             late: 0,
             late_in_a_row: 0,
-            concealed: 0,
+            concealed: 0.0,
             recovered: 0,
             stretch: 0.0,
             jitter: 0.0,
@@ -137,7 +144,7 @@ impl Receive {
     pub fn join(&mut self) {
         self.joined = true;
         self.tally = Tally::default();
-        (self.late, self.concealed, self.recovered) = (0, 0, 0);
+        (self.late, self.concealed, self.recovered) = (0, 0.0, 0);
         self.strip = Strip::default();
         self.listen_afresh();
     }
@@ -185,6 +192,10 @@ impl Receive {
                 self.late += 1;
                 self.late_in_a_row += 1;
             }
+            Some(play) if timestamp < play.next => {
+                self.late_in_a_row += 1;
+                self.store.insert(timestamp, frames, arrival);
+            }
             _ => {
                 self.late_in_a_row = 0;
                 self.store.insert(timestamp, frames, arrival);
@@ -199,9 +210,8 @@ impl Receive {
         if (timestamp - next).abs() > FOREIGN || !self.tally.is_missing(sequence) {
             return;
         }
-        let ahead = nanos_to_frames(cycle.time.nanos_since(arrival.time));
-        let need = self.usable(ahead, cycle) - (timestamp + frames as i64) as f64;
-        self.playout.handle_copy(need - self.drift.expected(cycle.frame));
+        let delay = delay(timestamp + frames as i64, arrival, cycle);
+        self.playout.handle_copy(delay - self.drift.expected(cycle.frame));
         if timestamp + frames as i64 > next && !self.store.holds(timestamp) {
             self.store.insert(timestamp, frames, arrival);
             self.recovered += 1;
@@ -211,8 +221,7 @@ impl Receive {
     /// What the packet's delay says about clock and jitter. It could not be sent before its last frame was
     /// captured, so delays count from its `end`.
     fn measure(&mut self, end: i64, frames: usize, arrival: &Arrival, cycle: &Cycle) {
-        let ahead = nanos_to_frames(cycle.time.nanos_since(arrival.time));
-        let delay = (cycle.frame - end) as f64 - ahead;
+        let delay = delay(end, arrival, cycle);
         if self.fresh == 1 {
             self.last_delay = delay;
         }
@@ -221,26 +230,26 @@ impl Receive {
         if self.drift.handle(delay, cycle.frame) {
             self.playout.reset();
         }
-        self.judge(end, ahead, frames, cycle);
+        // Whenever the kernel had it: to the cycle before this one it came too late.
+        let missed = (cycle.frame - cycle.frames as i64 - end) as f64 - GUARD + 1.0;
+        self.playout.handle(end, delay.max(missed) - self.drift.expected(cycle.frame), frames as f64);
     }
 
-    /// Counts for the depth how late a packet came that reached us `ahead` frames before this cycle.
-    fn judge(&mut self, end: i64, ahead: f64, frames: usize, cycle: &Cycle) {
-        let (delay, need) = ((cycle.frame - end) as f64 - ahead, self.usable(ahead, cycle) - end as f64);
-        let envelope = self.drift.expected(cycle.frame);
-        self.playout.handle(delay - envelope, need - envelope, frames as f64);
+    /// When packets can be used: at our cycles, and if they come later in each of them, since the peer's clock is
+    /// slower, so long before that there is time to make the buffer longer.
+    fn turns(&self, cycle: &Cycle) -> Turns {
+        Turns {
+            now: cycle.frame as f64 - self.drift.expected(cycle.frame),
+            cycle: cycle.frames as f64,
+            step: gcd(self.packet, cycle.frames).max(LEAST_STEP) as f64,
+            guard: GUARD.max(-self.drift.ppm() * 1e-6 * FORESIGHT),
+        }
     }
 
-    /// The cycle at which a packet can be used that reached us `ahead` frames before this one: this one, or
-    /// the next if it came in the last moment.
-    fn usable(&self, ahead: f64, cycle: &Cycle) -> f64 {
-        let wait = if ahead >= GUARD { 0 } else { cycle.frames as i64 };
-        (cycle.frame + wait) as f64
-    }
-
-    /// The lag to have at card position `frame`: from a packet's first frame to our card.
-    fn wanted_lag(&self, frame: i64) -> f64 {
-        self.playout.target(frame) + self.packet as f64
+    /// The lag to have above the envelope: from a packet's first frame to our card.
+    fn wanted_lag(&mut self, cycle: &Cycle) -> f64 {
+        let turns = self.turns(cycle);
+        self.playout.target(cycle.frame, &turns) + self.packet as f64
     }
 
     /// Makes the sound of one cycle; false if the slot is silent, then nothing was written.
@@ -258,8 +267,8 @@ impl Receive {
             return false;
         }
         let step = self.steer(&mut play, cycle);
-        while self.resampler.missing(cycle.frames, step) > 0 {
-            self.append(&mut play, cycle);
+        while let missing @ 1.. = self.resampler.missing(cycle.frames, step) {
+            self.append(&mut play, cycle, missing as usize);
         }
         let mono = self.format().layout == Layout::Mono;
         let [left, right] = &mut self.out;
@@ -304,10 +313,9 @@ impl Receive {
             received: self.tally.received,
             lost: self.tally.lost,
             late: self.late,
-            concealed: self.concealed,
+            concealed: self.concealed.round() as u64,
             recovered: self.recovered,
             bursts: self.tally.bursts,
-            queue_ms: (self.playout.queue() / 48.0) as f32,
             highest: self.tally.highest().map_or(0, |highest| highest as u32),
             jitter: self.jitter as u32,
             depth_ms: (depth / 48.0) as f32,
@@ -337,7 +345,7 @@ impl Receive {
         if self.cautious {
             self.playout.start(cycle.frame);
         }
-        let target = self.wanted_lag(cycle.frame);
+        let target = self.wanted_lag(cycle);
         let lag = (self.drift.expected(cycle.frame) + target).round() as i64;
         self.decoder.reset();
         let next = self.seek(cycle.frame - lag);
@@ -383,7 +391,7 @@ impl Receive {
     /// longer or shorter.
     fn steer(&mut self, play: &mut Play, cycle: &Cycle) -> u64 {
         if cycle.frame - play.reviewed >= REVIEW {
-            play.target = self.wanted_lag(cycle.frame);
+            play.target = self.wanted_lag(cycle);
             play.reviewed = cycle.frame;
         }
         let shortage = self.shortage(play, cycle);
@@ -396,41 +404,41 @@ impl Receive {
     }
 
     /// Pushes the next piece of sound into the resampler: the packet whose turn it is, what is left of one that
-    /// came in the middle of its turn, or something in its place.
-    fn append(&mut self, play: &mut Play, cycle: &Cycle) {
+    /// came in the middle of its turn, or something in its place; `missing` frames are needed now.
+    fn append(&mut self, play: &mut Play, cycle: &Cycle, missing: usize) {
         let begins = self.store.beginning_of(play.next).unwrap_or(play.next);
+        let over = (play.next - begins) as usize;
         let decoded = self
             .store
-            .take(begins, |format, payload| self.decoder.decode(format, payload, &mut *self.decoded));
+            .take(begins, |format, payload| self.decoder.decode(format, payload, over, &mut *self.decoded));
         match decoded.flatten() {
             Some(frames) => {
                 play.missing = 0;
-                let over = (play.next - begins) as usize;
                 play.next = begins + frames as i64;
                 self.push(play, over.min(frames)..frames);
             }
-            None => self.conceal(play, cycle),
+            None => self.conceal(play, cycle, missing),
         }
     }
 
     /// The packet is not there. The buffer grows here if it should: what is invented then comes in
-    /// addition to the packet, not in its place, and the packet has more time to arrive.
-    fn conceal(&mut self, play: &mut Play, cycle: &Cycle) {
+    /// addition to the packet, not in its place, and the packet has more time to arrive. Else no more is
+    /// invented than this cycle needs: the rest of the packet may come before the next one.
+    fn conceal(&mut self, play: &mut Play, cycle: &Cycle, missing: usize) {
+        let shortage = self.shortage(play, cycle);
         let enough = match self.late_in_a_row >= LATE_IN_A_ROW || self.owed > 0 {
             true => GROW_WHEN_LATE,
             false => GROW_BY_STEP,
         };
-        let grow = self.shortage(play, cycle) >= enough;
-        let frames = if grow { FRAME } else { self.gap(play) };
-        self.owed -= if grow { self.owed.min(FRAME) } else { 0 };
-        // Opus invents whole pieces only; plain samples may be any number.
-        let piece = if self.format().encoding == Encoding::Opus { FRAME } else { frames };
+        let grow = shortage >= enough;
+        let frames = if grow { (shortage as usize).min(LONGEST) } else { self.gap(play).min(missing) };
+        self.owed -= if grow { self.owed.min(frames) } else { 0 };
         if play.fade > 0.0 {
-            self.decoder.conceal(&mut self.decoded[..2 * piece]);
+            self.decoder.conceal(&mut self.decoded[..2 * frames]);
         } else {
-            self.decoded[..2 * piece].fill(0.0);
+            self.decoded[..2 * frames].fill(0.0);
         }
-        self.concealed += 1;
+        self.concealed += frames as f64 / self.packet as f64;
         play.missing += frames as i64;
         if !grow {
             play.next += frames as i64;
@@ -442,8 +450,7 @@ impl Receive {
     fn gap(&self, play: &Play) -> usize {
         let known = self.store.first().unwrap_or(self.newest);
         let gap = known.wrapping_sub(play.next).rem_euclid(self.packet as i64) as usize;
-        let most = if self.format().encoding == Encoding::Opus { FRAME } else { LONGEST_SENT };
-        if gap == 0 { self.packet.min(most) } else { gap.min(most) }
+        if gap == 0 { self.packet.min(LONGEST) } else { gap.min(LONGEST) }
     }
 
     /// Pushes decoded frames, faded out when nothing has come for long and in again when it has.
@@ -454,4 +461,14 @@ impl Receive {
             self.resampler.push(frame[0] * play.fade, frame[1] * play.fade);
         }
     }
+}
+
+/// From a packet's last frame on the peer's time line to its arrival on ours, in frames. It could not be sent before
+/// that was captured.
+fn delay(end: i64, arrival: &Arrival, cycle: &Cycle) -> f64 {
+    (cycle.frame - end) as f64 - nanos_to_frames(cycle.time.nanos_since(arrival.time))
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -78,8 +78,6 @@ pub struct PeerReport {
     pub recovered: u64,
     /// Runs of lost packets.
     pub bursts: u64,
-    /// How long a packet waits in queues on the way, above the least of late, in milliseconds.
-    pub queue_ms: f32,
     /// Highest RTP sequence number, how often it wrapped in the upper bits (RFC 3550 section 6.4.1).
     pub highest: u32,
     /// Interarrival jitter in 1/48000 s (RFC 3550 appendix A.8).

@@ -447,11 +447,11 @@ fn candidates(offer: &Offer, seen: Option<IpAddr>) -> Vec<SocketAddr> {
 /// Marks our own reports among RTCP's application packets: how a peer is received, in detail.
 const REPORT: [u8; 4] = *b"MTRZ";
 
-/// [`Reception`] as the data of an application packet: five numbers of 32 bits.
-fn write_reception(reception: Reception) -> [u8; 20] {
-    let Reception { received, lost, bursts, queue_us, patience_us } = reception;
-    let mut data = [0; 20];
-    for (word, value) in data.chunks_exact_mut(4).zip([received, lost, bursts, queue_us, patience_us]) {
+/// [`Reception`] as the data of an application packet: four numbers of 32 bits.
+fn write_reception(reception: Reception) -> [u8; 16] {
+    let Reception { received, lost, bursts, patience_us } = reception;
+    let mut data = [0; 16];
+    for (word, value) in data.chunks_exact_mut(4).zip([received, lost, bursts, patience_us]) {
         word.copy_from_slice(&value.to_be_bytes());
     }
     data
@@ -460,8 +460,8 @@ fn write_reception(reception: Reception) -> [u8; 20] {
 /// The reverse; longer data is from a newer box, which says more.
 fn read_reception(data: &[u8]) -> Option<Reception> {
     let word = |n: usize| data.get(4 * n..4 * n + 4)?.try_into().ok().map(u32::from_be_bytes);
-    let [received, lost, bursts, queue_us, patience_us] = [word(0)?, word(1)?, word(2)?, word(3)?, word(4)?];
-    Some(Reception { received, lost, bursts, queue_us, patience_us })
+    let [received, lost, bursts, patience_us] = [word(0)?, word(1)?, word(2)?, word(3)?];
+    Some(Reception { received, lost, bursts, patience_us })
 }
 
 /// A report to one peer: what we sent, how we hear it, and our name (RFC 3550 section 6.1); between the

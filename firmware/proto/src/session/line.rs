@@ -46,11 +46,12 @@ pub struct Reception {
     pub lost: u32,
     /// Runs of packets that did not come.
     pub bursts: u32,
-    /// What packets wait in queues on the way, in microseconds.
-    pub queue_us: u32,
     /// How much later than its packet a copy may come to be worth its while, in microseconds.
     pub patience_us: u32,
 }
+
+/// So many losses are thought to have come alone before any is known: two in a row among a few are no rule.
+const ALONE: f64 = 4.0;
 
 /// The line to one peer.
 #[derive(Clone, Debug)]
@@ -145,7 +146,7 @@ impl Line {
         }
         // A two-state line (Gilbert): the chance that a lost packet's copy is lost too falls by this factor
         // with every packet between them, down to the share of all losses.
-        let burst = (self.lost / self.bursts).max(1.0);
+        let burst = ((self.lost + ALONE) / (self.bursts + ALONE)).max(1.0);
         let stay = (1.0 - 1.0 / burst).clamp(0.001, 0.95);
         let wanted = (SHARED_FATE.ln() / stay.ln()).ceil().clamp(1.0, 255.0) as u8;
         let wanted = if wanted > most + most / 4 { 0 } else { wanted.min(most) };
@@ -203,7 +204,7 @@ mod tests {
         let distances = reports(0.01, 1.5, 40_000);
         assert!(distances[..20].iter().any(|distance| *distance > 0));
         let mut line = Line::default();
-        let lossy = |received| Reception { received, lost: 10, bursts: 8, queue_us: 0, patience_us: 10_000 };
+        let lossy = |received| Reception { received, lost: 10, bursts: 8, patience_us: 10_000 };
         line.handle(Reception::default(), None, PACKET);
         line.handle(lossy(390), None, PACKET);
         assert!(line.distance() > 0);
@@ -218,7 +219,7 @@ mod tests {
         let distance = |patience_us| {
             let mut line = Line::default();
             line.handle(Reception::default(), None, PACKET);
-            let reception = Reception { received: 3_800, lost: 200, bursts: 40, queue_us: 0, patience_us };
+            let reception = Reception { received: 3_800, lost: 200, bursts: 40, patience_us };
             line.handle(reception, None, PACKET);
             line.distance()
         };

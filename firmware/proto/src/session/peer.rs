@@ -35,7 +35,7 @@ const GONE: Duration = Duration::from_secs(5);
 /// Opus' look-ahead and half the resampler's filter, in frames: what the sound takes besides packet, cards,
 /// network and buffer.
 const LOOKAHEAD: u32 = 120;
-const FILTER: u32 = 16;
+const FILTER: u32 = 5;
 
 pub(super) struct Peer {
     pub name: String,
@@ -129,7 +129,6 @@ impl Peer {
             received: self.report.received as u32,
             lost: self.report.lost as u32,
             bursts: self.report.bursts as u32,
-            queue_us: (self.report.queue_ms.max(0.0) * 1e3) as u32,
             patience_us: match depth {
                 Depth::Tight => 0,
                 Depth::Balanced => 10_000,
