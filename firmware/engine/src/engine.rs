@@ -8,6 +8,7 @@ use crate::packet::{Arrival, Packet};
 use crate::receive::Receive;
 use crate::resample::Filter;
 use crate::send::Send;
+use crate::tap::{BLOCKS, Block, Source, Tap};
 use crate::{Cycle, Keeping, MAX_CYCLE};
 use proto::control::{CYCLE_TIMES, Command, Depth, Pace, Report, SLOTS};
 use proto::format::{Format, Layout};
@@ -56,6 +57,8 @@ pub struct Handle {
     pub packets: Consumer<Packet>,
     /// What the engine saw, about ten a second.
     pub reports: Consumer<Report>,
+    /// Copies of the sources that [`Command::Tap`] names.
+    pub blocks: Consumer<Block>,
 }
 
 /// The sound of one box.
@@ -64,6 +67,7 @@ pub struct Engine {
     arrivals: Consumer<Arrival>,
     packets: Producer<Packet>,
     reports: Producer<Report>,
+    tap: Tap,
     send: Send,
     peers: Box<[Receive]>,
     filter: Filter,
@@ -81,11 +85,13 @@ impl Engine {
         let (arrival_in, arrivals) = RingBuffer::new(ARRIVALS);
         let (packets, packets_out) = RingBuffer::new(PACKETS);
         let (reports, reports_out) = RingBuffer::new(REPORTS);
+        let (blocks, blocks_out) = RingBuffer::new(BLOCKS);
         let engine = Engine {
             commands,
             arrivals,
             packets,
             reports,
+            tap: Tap::new(blocks),
             send: Send::new(&settings),
             peers: (0..SLOTS).map(|_| Receive::new(settings.depth)).collect(),
             filter: Filter::new(),
@@ -94,8 +100,13 @@ impl Engine {
             report: Report::default(),
             reported: 0,
         };
-        let handle =
-            Handle { commands: command_in, arrivals: arrival_in, packets: packets_out, reports: reports_out };
+        let handle = Handle {
+            commands: command_in,
+            arrivals: arrival_in,
+            packets: packets_out,
+            reports: reports_out,
+            blocks: blocks_out,
+        };
         (engine, handle)
     }
 
@@ -115,6 +126,7 @@ impl Engine {
         let sent = self.report.sent;
         self.send(&cycle, capture);
         self.play(&cycle);
+        self.copy(&cycle, capture);
         self.report(&cycle, keeping);
         self.report.sent > sent
     }
@@ -143,6 +155,7 @@ impl Engine {
             }
             Command::Gain { db } => self.send.set_gain(db),
             Command::Pace(pace) => self.send.set_pace(pace),
+            Command::Tap(open) => self.tap.set(open),
         }
     }
 
@@ -178,6 +191,17 @@ impl Engine {
         }
     }
 
+    /// Copies for whoever records or makes programmes.
+    fn copy(&mut self, cycle: &Cycle, capture: [&[f32]; 2]) {
+        self.tap.copy(Source::Own, cycle, Some(capture));
+        self.tap.copy(Source::Mix, cycle, Some([&self.mix[0][..cycle.frames], &self.mix[1][..cycle.frames]]));
+        for slot in self.tap.slots() {
+            let at = usize::from(slot);
+            let sound = self.heard[at].then(|| self.peers[at].out(cycle.frames));
+            self.tap.copy(Source::Peer(slot), cycle, sound);
+        }
+    }
+
     fn report(&mut self, cycle: &Cycle, keeping: Keeping) {
         self.report.cycles += 1;
         if keeping.last_cycle > 0 {
@@ -195,6 +219,7 @@ impl Engine {
         self.report.period = cycle.frames as u32;
         self.report.overruns = keeping.overruns;
         self.report.pace = self.send.pace();
+        self.report.tap_dropped = self.tap.dropped;
         self.report.level_db = self.send.read_level();
         for (report, peer) in self.report.peers.iter_mut().zip(self.peers.iter_mut()) {
             *report = peer.read_report();

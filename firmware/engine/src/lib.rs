@@ -1,7 +1,8 @@
 //! The sound: from the card to packets, and from packets to the card.
 //!
 //! The files in the order in which a sample travels: `send` (strip, frames, `codec`) → `packet` → the
-//! network → `receive` (`store`, `drift`, `playout`, `slew`, `codec`, `resample`, `strip`) → the mix, here.
+//! network → `receive` (`store`, `drift`, `playout`, `slew`, `codec`, `resample`, `strip`) → the mix, here → the
+//! card, and the `tap`.
 //! One [`Engine`] runs in the audio thread and is driven by the card's cycles; its [`Handle`] stays with
 //! the rest of the box. What crosses between them is packets, commands and reports, fixed in size and
 //! wait-free. `process` allocates nothing, locks nothing, reads no clock.
@@ -18,6 +19,7 @@ mod send;
 mod slew;
 mod store;
 pub mod strip;
+pub mod tap;
 
 pub use engine::{Engine, Handle, Settings};
 

@@ -157,7 +157,8 @@ impl Playout {
         let phase = (turns.now - newest.end as f64).rem_euclid(turns.step);
         let usual = self.usual(phase, turns);
         // Where packets fit the cycles, a rare one finds a cycle as all do; else it has to wait as long as those do.
-        let wait = if turns.step < turns.cycle { self.shortest_wait(usual, turns) - BIN } else { turns.guard };
+        let wait =
+            if turns.step < turns.cycle { self.shortest_wait(usual, turns) - BIN } else { turns.guard };
         let lags = Lags { phase, step: turns.step, wait };
         let price = self.price;
         let rare = self.delays.cheapest(&lags, |late, lag| late / self.delays.total + price * lag);
@@ -176,7 +177,8 @@ impl Playout {
         let (mut most, mut least) = (0, LAGS);
         for recent in &self.recent {
             let need = turns.need(recent.end, recent.delay);
-            let place = (((need - phase) / turns.step).round() + below).clamp(0.0, LAGS as f64 - 1.0) as usize;
+            let place =
+                (((need - phase) / turns.step).round() + below).clamp(0.0, LAGS as f64 - 1.0) as usize;
             self.needs[place] += 1;
             (least, most) = (least.min(place), most.max(place));
         }

@@ -9,8 +9,9 @@ use crate::config::{Config, Sound};
 use crate::net::{self, Bell, Control, Network, Parts};
 use crate::realtime;
 use crate::rendezvous::{self, Endpoint, Event};
+use crate::taps::{Pump, Taps};
 use engine::{Engine, Handle, Settings};
-use proto::control::Status;
+use proto::control::{Command, Status, Tapped};
 use proto::routes::{Routes, Stream};
 use proto::session::{Action, FromRendezvous, Identity, Session};
 use proto::units::Time;
@@ -43,11 +44,13 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
     let mut stop = Stop::new()?;
     let (socket, media) = net::bind(config)?;
     realtime::lock_memory();
+    let taps = Taps::default();
     let (mut told, mut gone) = (String::new(), false);
     loop {
         let Some(found) = find_card(config, &mut stop, &mut told, gone).await else { return Ok(()) };
         let identity = identity(config, &media);
-        let mut body = match Body::start(config, found, identity, socket.try_clone()?, endpoint.clone()) {
+        let start = Body::start(config, found, identity, socket.try_clone()?, endpoint.clone(), taps.clone());
+        let mut body = match start {
             Ok(body) => body,
             // JACK may be better after its next start; what a simulated card lacks does not come by itself.
             Err(error) if config.sound == Sound::Jack => {
@@ -158,11 +161,15 @@ struct Body {
     rendezvous: JoinHandle<()>,
     control: mpsc::Receiver<Control>,
     _network: Network,
+    _pump: Pump,
+    taps: Taps,
+    /// What the engine was last told to copy.
+    tapped: Tapped,
 }
 
 /// What is left of the engine's handle when the network thread has its part.
 struct ControlHandle {
-    commands: rtrb::Producer<proto::control::Command>,
+    commands: rtrb::Producer<Command>,
     reports: rtrb::Consumer<proto::control::Report>,
 }
 
@@ -173,10 +180,11 @@ impl Body {
         identity: Identity,
         socket: UdpSocket,
         endpoint: Endpoint,
+        taps: Taps,
     ) -> anyhow::Result<Body> {
         let bell = Bell::new()?;
         let (engine, handle) = Engine::new(settings(config));
-        let Handle { commands, arrivals, packets, reports } = handle;
+        let Handle { commands, arrivals, packets, reports, blocks } = handle;
         let driver = Driver::new(engine, bell.clone());
         let routes = Arc::new(Mutex::new(Routes::default()));
         let (control_in, control) = mpsc::channel(256);
@@ -208,6 +216,9 @@ impl Body {
             rendezvous,
             control,
             _network: network,
+            _pump: Pump::start(taps.clone(), blocks)?,
+            taps,
+            tapped: Tapped::default(),
         })
     }
 
@@ -227,6 +238,7 @@ impl Body {
                     while let Ok(report) = self.handle.reports.pop() {
                         self.session.handle_report(clock::now(), &report);
                     }
+                    self.open_taps();
                     if let Some(sentence) = self.card.gone() {
                         return End::CardGone(sentence);
                     }
@@ -253,6 +265,14 @@ impl Body {
         self.session.handle_rendezvous(clock::now(), event);
     }
 
+    /// Tells the engine whose sound is wanted, if that has changed.
+    fn open_taps(&mut self) {
+        let wanted = self.taps.wanted();
+        if wanted != self.tapped && self.handle.commands.push(Command::Tap(wanted)).is_ok() {
+            self.tapped = wanted;
+        }
+    }
+
     fn until_deadline(&self) -> Duration {
         let deadline = self.session.deadline();
         deadline.map_or(REPORTS_EVERY, |deadline: Time| deadline.since(clock::now()))
@@ -272,11 +292,16 @@ impl Body {
                         tracing::warn!("the sound card stands still, so {command:?} was not carried out");
                     }
                 }
-                Action::Route { slot, name, .. } => self.card.name_slot(slot, Some(&name)),
-                Action::Unroute { slot } => self.card.name_slot(slot, None),
+                Action::Route { slot, name, .. } => self.name_slot(slot, Some(&name)),
+                Action::Unroute { slot } => self.name_slot(slot, None),
                 Action::Say(sentence) => tracing::info!("{sentence}"),
             }
         }
+    }
+
+    fn name_slot(&self, slot: u8, name: Option<&str>) {
+        self.card.name_slot(slot, name);
+        self.taps.name_slot(slot, name);
     }
 
     /// Says goodbye to everybody and lets go of the card.

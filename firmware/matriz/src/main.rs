@@ -10,9 +10,11 @@ mod clock;
 mod config;
 mod demo;
 mod net;
+mod programs;
 mod realtime;
 mod rendezvous;
 mod table;
+mod taps;
 
 use clap::{Parser, Subcommand};
 use config::Config;

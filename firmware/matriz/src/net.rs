@@ -193,9 +193,12 @@ impl Worker {
             ];
             // Interrupted or timed out: look again.
             let _ = poll(&mut waiting, PollTimeout::from(NAP));
-            self.parts.bell.hush();
-            self.send();
-            while self.receive(&mut inbox) {}
+            let [came, rung] = waiting.map(|ready| ready.any().unwrap_or(true));
+            if rung {
+                self.parts.bell.hush();
+                self.send();
+            }
+            while came && self.receive(&mut inbox) {}
         }
     }
 

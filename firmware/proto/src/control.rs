@@ -33,7 +33,13 @@ pub enum Command {
     /// How much of the line the box's own signal may take, from the next packet on. Plain samples (L16,
     /// L24) leave this alone: their packets are the card's cycles.
     Pace(Pace),
+    /// Whose sound shall be copied out of the audio thread from now on.
+    Tap(Tapped),
 }
+
+/// A set of sources to be copied: bit 0 the box's own input, bit 1 the mix, bit n + 2 the peer in slot n.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tapped(pub u32);
 
 /// How fine and how fast Opus packets are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,6 +128,8 @@ pub struct Report {
     pub sent_bytes: u64,
     /// Packets that found the ring to the network thread full.
     pub overflows: u64,
+    /// Copied blocks that found their ring full.
+    pub tap_dropped: u64,
     /// Loudness of the box's own signal as sent, since the last report, in dB full scale.
     pub level_db: f32,
     /// Every slot, joined or not.
@@ -142,6 +150,7 @@ impl Default for Report {
             sent: 0,
             sent_bytes: 0,
             overflows: 0,
+            tap_dropped: 0,
             level_db: -120.0,
             peers: [PeerReport::default(); SLOTS],
         }

@@ -50,8 +50,8 @@ pub struct Reception {
     pub patience_us: u32,
 }
 
-/// So many losses are thought to have come alone before any is known: two in a row among a few are no rule.
-const ALONE: f64 = 4.0;
+/// Losses that followed another, below which bursts are taken for chance: two in a row among a few are no rule.
+const BY_CHANCE: f64 = 2.0;
 
 /// The line to one peer.
 #[derive(Clone, Debug)]
@@ -146,7 +146,8 @@ impl Line {
         }
         // A two-state line (Gilbert): the chance that a lost packet's copy is lost too falls by this factor
         // with every packet between them, down to the share of all losses.
-        let burst = ((self.lost + ALONE) / (self.bursts + ALONE)).max(1.0);
+        let together = self.lost - self.bursts;
+        let burst = if together < BY_CHANCE { 1.0 } else { self.lost / self.bursts };
         let stay = (1.0 - 1.0 / burst).clamp(0.001, 0.95);
         let wanted = (SHARED_FATE.ln() / stay.ln()).ceil().clamp(1.0, 255.0) as u8;
         let wanted = if wanted > most + most / 4 { 0 } else { wanted.min(most) };
