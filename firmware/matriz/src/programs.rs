@@ -8,6 +8,7 @@
 use crate::taps::{Taps, Wanted};
 use audiopus::coder::Encoder;
 use audiopus::{Application, Bitrate, Channels, SampleRate};
+use engine::MAX_CYCLE;
 use engine::tap::{Block, Source};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -154,8 +155,11 @@ impl Sound {
             self.samples.resize(self.samples.len() + 2 * gap as usize, 0.0);
         }
         // A block that overlaps the last one: the peer came back in the same cycle as silence stood for him.
-        let over =
-            if (-LONGEST_GAP..0).contains(&gap) { (-gap).min(block.frames.into()) as usize } else { 0 };
+        let over = if (-(MAX_CYCLE as i64)..0).contains(&gap) {
+            (-gap).min(block.frames.into()) as usize
+        } else {
+            0
+        };
         self.samples.extend(block.sound()[over..].iter().flatten());
         self.next = Some(match self.next {
             Some(next) if over > 0 => next.max(block.frame + i64::from(block.frames)),
@@ -183,9 +187,9 @@ mod tests {
     fn gaps_become_silence_and_a_card_that_counts_anew_no_jump() {
         let mut sound = Sound::default();
         let mut push = |frame| sound.push(&block(Source::Mix, frame, |_| 1.0));
-        push(0);
-        push(128 + 700);
-        push(128 + 700 + 64); // half of it came before
+        push(10_000);
+        push(10_000 + 128 + 700);
+        push(10_000 + 128 + 700 + 64); // half of it came before
         push(5);
         assert_eq!(sound.samples.len(), 2 * (128 + 700 + 128 + 64 + 128));
         let piece = sound.pop().unwrap();
