@@ -8,6 +8,7 @@ use crate::clock;
 use crate::config::{Config, Sound};
 use crate::net::{self, Bell, Control, Network, Parts};
 use crate::realtime;
+use crate::record::Recorder;
 use crate::rendezvous::{self, Endpoint, Event};
 use crate::taps::{Pump, Taps};
 use engine::{Engine, Handle, Settings};
@@ -15,6 +16,7 @@ use proto::control::{Command, Status, Tapped};
 use proto::routes::{Routes, Stream};
 use proto::session::{Action, FromRendezvous, Identity, Session};
 use proto::units::Time;
+use std::cell::OnceCell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::UdpSocket;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,6 +47,7 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
     let (socket, media) = net::bind(config)?;
     realtime::lock_memory();
     let taps = Taps::default();
+    let recorder = OnceCell::new();
     let (mut told, mut gone) = (String::new(), false);
     loop {
         let Some(found) = find_card(config, &mut stop, &mut told, gone).await else { return Ok(()) };
@@ -62,6 +65,8 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
             }
             Err(error) => return Err(error),
         };
+        // A recording goes on when the card comes back.
+        recorder.get_or_init(|| record(config, &taps));
         told.clear();
         let end = body.play(config, &mut stop, &mut show).await;
         body.leave(&mut show).await;
@@ -71,6 +76,14 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
         }
         gone = true;
     }
+}
+
+/// Begins to record, if the configuration says so. Without a place for it the music plays all the same.
+fn record(config: &Config, taps: &Taps) -> Option<Recorder> {
+    let started = config.record.then(|| Recorder::start(taps, &config.record_folder, &config.name))?;
+    let told =
+        |error: &anyhow::Error| tracing::warn!("{}", config.wrong("record_folder", format!("{error:#}")));
+    started.inspect_err(told).ok()
 }
 
 /// A card that can be started.
@@ -299,9 +312,12 @@ impl Body {
         }
     }
 
-    fn name_slot(&self, slot: u8, name: Option<&str>) {
+    fn name_slot(&mut self, slot: u8, name: Option<&str>) {
         self.card.name_slot(slot, name);
         self.taps.name_slot(slot, name);
+        if name.is_some() {
+            self.open_taps(); // before there is anything to hear; who leaves is still fading out
+        }
     }
 
     /// Says goodbye to everybody and lets go of the card.

@@ -45,9 +45,12 @@ pub struct Config {
     pub client_crt: Option<PathBuf>,
     /// PEM file with the authority that signed the rendezvous's certificate; the system's if absent.
     pub ca_crt: Option<PathBuf>,
-    /// Whether to write this box's own signal to a file.
+    /// Whether to record from the start: own input, every peer and the mix.
     #[serde(default)]
     pub record: bool,
+    /// The folder that recordings go into, each into a folder of its own.
+    #[serde(default = "default_record_folder")]
+    pub record_folder: PathBuf,
     /// Whether to receive from one sender without a rendezvous.
     #[serde(default)]
     pub receive: bool,
@@ -272,7 +275,7 @@ impl Config {
         };
         let files =
             [&mut self.client_pem, &mut self.client_crt, &mut self.ca_crt, &mut self.simulated.output];
-        for path in files.into_iter().flatten().chain(input) {
+        for path in files.into_iter().flatten().chain(input).chain([&mut self.record_folder]) {
             *path = folder.join(&path);
         }
     }
@@ -320,7 +323,6 @@ impl Config {
     /// What the file asks for that this box does not do yet: one sentence each, for a warning.
     pub fn not_yet(&self) -> Vec<String> {
         let asked = [
-            ("record", self.record, "this box does not record its own sound"),
             ("receive", self.receive, "this box plays only with those it meets at the rendezvous"),
             ("receive_from_ip", self.receive_from_ip.is_some(), "there is no direct receiver"),
             ("receive_from_port", self.receive_from_port.is_some(), "there is no direct receiver"),
@@ -351,6 +353,10 @@ fn default_port() -> u16 {
 
 fn default_media_port() -> u16 {
     8600 // the first of the UDP ports that the original asks musicians to open
+}
+
+fn default_record_folder() -> PathBuf {
+    PathBuf::from("recordings")
 }
 
 fn default_channels() -> u8 {

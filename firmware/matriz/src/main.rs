@@ -12,6 +12,7 @@ mod demo;
 mod net;
 mod programs;
 mod realtime;
+mod record;
 mod rendezvous;
 mod table;
 mod taps;

@@ -67,6 +67,7 @@ const KEYS: &[Key] = &[
     ("receive_from_ip", Kind::Address),
     ("receive_from_port", Kind::Whole(1, 65_535)),
     // ours
+    ("record_folder", Kind::Text),
     ("media_port", Kind::Whole(0, 65_535)),
     ("sound", Kind::Word(&["jack", "simulated"])),
     ("channels", Kind::Whole(1, 2)),

@@ -52,13 +52,15 @@ fn three_keys_are_enough_in_both_formats() {
         assert_eq!((config.jack.connect, config.jack_name()), (true, "porto"));
         assert_eq!(config.simulated, Simulated::default());
         assert_eq!((config.simulated.period, config.interface), (120, None));
+        assert_eq!((config.record, config.record_folder.as_path()), (false, Path::new("recordings")));
     }
 }
 
 #[test]
 fn every_key_is_read_the_same_from_both_formats() {
     let in_json = r#"{"key": "k", "name": "Évora 2", "url": "wss://a.b/config", "interface": "eth0",
-        "port": 1, "client_pem": "p", "client_crt": "c", "ca_crt": "/a", "record": true, "receive": true,
+        "port": 1, "client_pem": "p", "client_crt": "c", "ca_crt": "/a", "record": true,
+        "record_folder": "takes", "receive": true,
         "receive_from_ip": "10.0.0.7", "receive_from_port": 2, "media_port": 0, "sound": "simulated",
         "channels": 2, "separate": true, "codec": "l24", "bitrate": 96, "packet_ms": 5, "uplink": 800,
         "prediction": true, "depth": "safe", "gain_db": -3,
@@ -74,6 +76,7 @@ fn every_key_is_read_the_same_from_both_formats() {
         client_crt = "c"
         ca_crt = "/a"
         record = true
+        record_folder = "takes"
         receive = true
         receive_from_ip = "10.0.0.7"
         receive_from_port = 2
@@ -110,7 +113,8 @@ fn every_key_is_read_the_same_from_both_formats() {
         assert_eq!(config.format(), Sent { encoding: Encoding::L24, layout: Layout::Separate });
         let wish = Wish { bitrate: 0, frames: Some(240), uplink: Some(800_000) };
         assert_eq!(config.wish(), wish, "plain samples have no bit rate");
-        assert_eq!(config.not_yet().len(), 4);
+        assert_eq!((config.record, config.record_folder.as_path()), (true, Path::new("set/takes")));
+        assert_eq!(config.not_yet().len(), 3);
     }
     let strip = |config: &Config| Config { file: PathBuf::new(), lines: BTreeMap::new(), ..config.clone() };
     assert_eq!(format!("{:?}", strip(&one)), format!("{:?}", strip(&other)));
@@ -148,10 +152,10 @@ fn input_is_silence_a_tone_or_a_file() {
 
 #[test]
 fn what_has_no_effect_yet_is_said_with_its_line() {
-    let config = seed_and("\"record\": true").unwrap();
+    let config = seed_and("\"receive\": true").unwrap();
     let said = config.not_yet();
     assert_eq!(said.len(), 1);
-    assert!(said[0].starts_with("client.json, line 10: \"record\" has no effect yet: "), "{said:?}");
+    assert!(said[0].starts_with("client.json, line 10: \"receive\" has no effect yet: "), "{said:?}");
 }
 
 #[test]
