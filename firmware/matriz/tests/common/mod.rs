@@ -9,6 +9,7 @@
 pub mod jackd;
 pub mod player;
 pub mod process;
+pub mod recorded;
 pub mod sound;
 
 use nix::time::{ClockId, clock_gettime};
@@ -75,6 +76,38 @@ impl Stage {
         let mut command = Command::new(rendezvous_program());
         command.arg(file).args(["--listen", &format!("127.0.0.1:{port}")]).env_remove("RUST_LOG");
         command
+    }
+}
+
+/// A disk in memory that is soon full; gone when dropped.
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// A disk of so many bytes at a place on the stage; none where the stage is not private.
+    pub fn new(stage: &Stage, name: &str, bytes: u32) -> Option<SmallDisk> {
+        let path = stage.path(name);
+        std::fs::create_dir(&path).unwrap();
+        let at = CString::new(path.to_str().unwrap()).unwrap();
+        let size = CString::new(format!("size={bytes}")).unwrap();
+        // SAFETY: a system call that reads its arguments only, which outlive it.
+        let made = stage.private
+            && unsafe {
+                libc::mount(c"tmpfs".as_ptr(), at.as_ptr(), c"tmpfs".as_ptr(), 0, size.as_ptr().cast())
+            } == 0;
+        made.then_some(SmallDisk(path))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let at = CString::new(self.0.to_str().unwrap()).unwrap();
+        // SAFETY: a system call that reads its argument only, which outlives it.
+        unsafe { libc::umount2(at.as_ptr(), libc::MNT_DETACH) };
     }
 }
 

@@ -10,6 +10,7 @@ use proto::control::{PeerStatus, Status};
 use proto::units::Time;
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::process::Command;
 
 /// What a box is told.
 pub struct Setup {
@@ -62,10 +63,16 @@ pub struct Player {
 
 impl Player {
     pub fn start(stage: &Stage, setup: &Setup) -> Player {
+        Player::start_with(stage, setup, |_| {})
+    }
+
+    /// As [`Player::start`], with something about its process changed.
+    pub fn start_with(stage: &Stage, setup: &Setup, change: impl FnOnce(&mut Command)) -> Player {
         let name = setup.name.clone();
         let file = stage.write(&format!("{name}.json"), &format!("{:#}", setup.config));
         let mut command = stage.matriz(&[]);
-        let process = Process::start(&name, command.arg(file).arg("--json"));
+        change(command.arg(file).arg("--json"));
+        let process = Process::start(&name, &mut command);
         let card = &setup.config["simulated"];
         let recording = card["output"].as_str().map(PathBuf::from);
         Player { process, name, ppm: card["ppm"].as_f64().unwrap_or(0.0), recording, seen: 0 }
