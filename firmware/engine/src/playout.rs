@@ -235,12 +235,12 @@ struct Histogram {
 
 impl Histogram {
     fn new() -> Self {
-        Histogram { bins: Box::new([0.0; BINS]), total: 0.0, unit: 1.0, used: BINS..0 }
+        Histogram { bins: Box::new([0.0; BINS]), total: 0.0, unit: 1.0, used: 0..0 }
     }
 
     fn clear(&mut self) {
         self.bins.fill(0.0);
-        (self.total, self.unit, self.used) = (0.0, 1.0, BINS..0);
+        (self.total, self.unit, self.used) = (0.0, 1.0, 0..0);
     }
 
     /// Counts one delay; everything before it loses the share `forget` of its weight.
@@ -253,7 +253,10 @@ impl Histogram {
         let bin = Self::bin(frames);
         self.bins[bin] += self.unit;
         self.total += self.unit;
-        self.used = self.used.start.min(bin)..self.used.end.max(bin + 1);
+        self.used = match self.used.is_empty() {
+            true => bin..bin + 1,
+            false => self.used.start.min(bin)..self.used.end.max(bin + 1),
+        };
     }
 
     fn forget(&mut self, share: f64) {
@@ -264,7 +267,7 @@ impl Histogram {
             self.unit = 1.0;
             // Less than a hundredth of one packet is forgotten.
             let holds = |bin: &f64| *bin > 0.01;
-            let start = self.bins.iter().position(holds).unwrap_or(BINS);
+            let start = self.bins.iter().position(holds).unwrap_or(0);
             self.used = start..self.bins.iter().rposition(holds).map_or(0, |last| last + 1);
         }
     }

@@ -119,7 +119,9 @@ impl Hub {
                 Wanted::Named(name) => named(name, names, block),
             };
             // Full: he is too slow, and this is lost for him alone. Closed: he is taken off the list below.
-            let _ = block.map(|block| to.try_send(block));
+            if let Some(block) = block {
+                let _ = to.try_send(block);
+            }
         }
     }
 }
