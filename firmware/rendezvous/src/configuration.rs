@@ -3,10 +3,11 @@
 //! ```json
 //! {
 //!   "client_keys": [{"name": "porto", "key": "key1"}, {"name": "lisboa", "key": "key3"}],
-//!   "monitor_key": {"name": "monitor", "key": "monitorkey"}
+//!   "monitor_key": {"name": "monitor", "key": "monitorkey"},
+//!   "server_crt": "server.crt", "server_pem": "server.pem", "ca_crt": "ca.crt"
 //! }
 //! ```
-//! After it: `room`. A mistake in the file is one sentence with file, line, column and what to do.
+//! The last line is ours: the files of `wss://`. After it: `room`, `tls`. A mistake in the file is one sentence with file, line, column and what to do.
 
 use proto::rendezvous::{WEB_CLIENT, needs_escape};
 use serde::Deserialize;
@@ -21,6 +22,28 @@ pub struct Configuration {
     pub clients: Vec<Client>,
     /// The monitor, if there is one.
     pub monitor: Option<Client>,
+    /// The files of `wss://`; without them the server speaks `ws://`.
+    pub tls: Option<TlsFiles>,
+}
+
+/// The PEM files of `wss://`. They are not read here: see [`crate::tls::Tls::read`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, followed by those between it and the authority.
+    pub server_crt: Named,
+    /// The private key of `server_crt`.
+    pub server_pem: Named,
+    /// Who must have signed a client's certificate; if absent, clients need none.
+    pub ca_crt: Option<Named>,
+}
+
+/// A file that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The file, relative to the configuration's folder.
+    pub path: PathBuf,
+    /// Where the configuration names it.
+    pub place: Place,
 }
 
 /// A name and the secret that goes with it.
@@ -117,14 +140,16 @@ impl Configuration {
     ///
     /// # Errors
     /// No JSON, JSON of another shape, an unknown key, or a name or key that is empty, reserved, used
-    /// twice or has a character that an original client could not send.
+    /// twice or has a character that an original client could not send; a file of `wss://` without the
+    /// one that belongs to it.
     pub fn parse(text: &str, file: &Path) -> Result<Configuration, ConfigurationError> {
         // Some editors begin a file with a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let written: Written = serde_json::from_str(text).map_err(|error| misshapen(&error, text, file))?;
         check(&written, text, file)?;
         let clients = written.client_keys.iter().map(WrittenClient::client).collect();
-        Ok(Configuration { clients, monitor: written.monitor_key.as_ref().map(WrittenClient::client) })
+        let monitor = written.monitor_key.as_ref().map(WrittenClient::client);
+        Ok(Configuration { clients, monitor, tls: tls_files(&written, text, file)? })
     }
 }
 
@@ -148,7 +173,18 @@ struct Written<'a> {
     client_keys: Vec<WrittenClient<'a>>,
     #[serde(borrow)]
     monitor_key: Option<WrittenClient<'a>>,
+    #[serde(borrow)]
+    server_crt: Option<WrittenText<'a>>,
+    #[serde(borrow)]
+    server_pem: Option<WrittenText<'a>>,
+    #[serde(borrow)]
+    ca_crt: Option<WrittenText<'a>>,
 }
+
+/// Its own type, since serde borrows no text inside an `Option`.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct WrittenText<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Borrowed from the file's text, so that a mistake can be pointed at.
 #[derive(Deserialize)]
@@ -185,6 +221,34 @@ fn check(written: &Written, text: &str, file: &Path) -> Result<(), Configuration
         }
     }
     Ok(())
+}
+
+/// The files of `wss://`, if they are named; an empty name counts as none, as in a box's configuration.
+fn tls_files(written: &Written, text: &str, file: &Path) -> Result<Option<TlsFiles>, ConfigurationError> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let named = |said: &Option<WrittenText>| {
+        let said = said.as_ref().map(|said| &*said.0).filter(|said| !said.is_empty())?;
+        Some(Named { path: folder.join(said), place: place(file, text, offset_in(text, said)) })
+    };
+    let (alone, what) = match (named(&written.server_crt), named(&written.server_pem), named(&written.ca_crt))
+    {
+        (None, None, None) => return Ok(None),
+        (Some(server_crt), Some(server_pem), ca_crt) => {
+            return Ok(Some(TlsFiles { server_crt, server_pem, ca_crt }));
+        }
+        (Some(crt), None, _) => {
+            (crt, "\"server_crt\" needs \"server_pem\" beside it: name both files or neither")
+        }
+        (None, Some(pem), _) => {
+            (pem, "\"server_pem\" needs \"server_crt\" beside it: name both files or neither")
+        }
+        (None, None, Some(ca)) => (
+            ca,
+            "\"ca_crt\" says whose certificates come in by wss://, which needs \"server_crt\" and \"server_pem\": \
+             name them too, or leave it out",
+        ),
+    };
+    Err(ConfigurationError::Unusable { place: alone.place, what: what.to_owned() })
 }
 
 /// What is wrong with a client that comes after these others: which text, and a sentence. Keys are
@@ -244,13 +308,16 @@ fn characters(text: &str, line: usize, bytes: usize) -> usize {
 
 /// "did you mean", or else which keys there are. `what` is serde's sentence, which tells the object.
 fn advice(key: &str, what: &str) -> String {
-    let known: &[&str] =
-        if what.contains("client_keys") { &["client_keys", "monitor_key"] } else { &["name", "key"] };
+    let known: &[&str] = if what.contains("client_keys") {
+        &["client_keys", "monitor_key", "server_crt", "server_pem", "ca_crt"]
+    } else {
+        &["name", "key"]
+    };
     let nearest = known.iter().min_by_key(|known| distance(key, known)).expect("the list is not empty");
     if distance(key, nearest) <= nearest.len().div_ceil(2) {
         format!("did you mean \"{nearest}\"?")
     } else {
-        format!("there are \"{}\" and \"{}\" here", known[0], known[1])
+        format!("there are \"{}\" here", known.join("\", \""))
     }
 }
 

@@ -5,20 +5,19 @@
 //! silence, slowness or nonsense, it does to its own task. Before it: `server`. After it: `room`.
 
 use crate::allowance::Allowance;
-use crate::handshake;
+use crate::handshake::{self, Socket};
 use crate::room::{ConnectionId, Outgoing, POLICY, Probed};
 use crate::server::{Clock, Settings};
+use crate::tls::Tls;
 use futures_util::future::OptionFuture;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use proto::rendezvous::{FRAME_LIMIT, Notice};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 use tracing::debug;
@@ -55,6 +54,8 @@ pub struct Connection {
     pub events: Sender<Event>,
     /// From the server; its end means "drop the connection".
     pub orders: Receiver<Outgoing>,
+    /// Before the WebSocket, if there is any.
+    pub tls: Option<Tls>,
     /// Time-outs.
     pub settings: Settings,
     /// The server's clock.
@@ -71,13 +72,12 @@ enum End {
     Refuse { code: u16, sentence: String },
 }
 
-type Socket = WebSocketStream<TcpStream>;
-
 impl Connection {
     /// Serves the client until it goes or is closed.
     pub async fn run(mut self, stream: TcpStream) {
         let _ = stream.set_nodelay(true); // small messages at once; without it they are only later
-        match timeout(self.settings.handshake, handshake::accept(stream)).await {
+        let shaken = handshake::accept(stream, self.tls.as_ref(), self.ip);
+        match timeout(self.settings.handshake, shaken).await {
             Ok(Ok(Some(socket))) => self.serve(socket).await,
             Ok(Ok(None)) => debug!(ip = %self.ip, "no WebSocket was asked for"),
             Ok(Err(error)) => debug!(ip = %self.ip, "the handshake failed: {error}"),
@@ -207,8 +207,7 @@ async fn probe(ip: IpAddr, port: u16, patience: Duration) -> Probed {
     }
 }
 
-/// The last words, and then reading until the client closes too: closing a socket with unread bytes
-/// resets it, and the client would lose the words.
+/// The last words, and then reading until the client closes too.
 async fn farewell(
     mut sink: SplitSink<Socket, Message>,
     stream: SplitStream<Socket>,
@@ -220,11 +219,7 @@ async fn farewell(
         }
     }
     let Ok(socket) = sink.reunite(stream) else { return };
-    let mut stream = socket.into_inner();
-    if stream.shutdown().await.is_ok() {
-        let mut rest = [0; 4096];
-        while stream.read(&mut rest).await.is_ok_and(|bytes| bytes > 0) {}
-    }
+    handshake::hang_up(&mut socket.into_inner()).await;
 }
 
 /// As much of the reason as a close frame can carry.

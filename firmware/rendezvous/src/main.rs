@@ -5,10 +5,11 @@
 
 use anyhow::{Result, anyhow};
 use clap::Parser;
-use rendezvous::configuration::Configuration;
+use rendezvous::configuration::{Configuration, ConfigurationError};
 use rendezvous::server;
+use rendezvous::tls::Tls;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,32 +32,40 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_log();
     let file = arguments.file.or_else(|| std::env::var_os("MATRIZ_CONFIG_FILE").map(PathBuf::from));
-    let configuration = match Configuration::read(&file.unwrap_or_else(|| "clients.json".into())) {
-        Ok(configuration) => configuration,
+    let (configuration, tls) = match read(&file.unwrap_or_else(|| "clients.json".into())) {
+        Ok(read) => read,
         Err(error) => return complain(&error, 2),
     };
-    match serve(&arguments.listen, configuration) {
+    match serve(&arguments.listen, tls, configuration) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&format!("{error:#}"), 1),
     }
 }
 
+/// The configuration, and the certificates that it names.
+fn read(file: &Path) -> Result<(Configuration, Option<Tls>), ConfigurationError> {
+    let configuration = Configuration::read(file)?;
+    let tls = configuration.tls.as_ref().map(Tls::read).transpose()?;
+    Ok((configuration, tls))
+}
+
 #[tokio::main(flavor = "current_thread")]
-async fn serve(listen: &str, configuration: Configuration) -> Result<()> {
+async fn serve(listen: &str, tls: Option<Tls>, configuration: Configuration) -> Result<()> {
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|error| anyhow!("cannot listen on {listen}: {}", advice(&error)))?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // On standard output and not in the log, so that a program that starts us with port 0 can read it.
     let address = listener.local_addr()?;
-    let _ = writeln!(io::stdout(), "listening on ws://{address}{}", proto::rendezvous::PATH);
+    let scheme = if tls.is_some() { "wss" } else { "ws" };
+    let _ = writeln!(io::stdout(), "listening on {scheme}://{address}{}", proto::rendezvous::PATH);
     let shutdown = async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     };
-    server::run(listener, configuration, shutdown).await;
+    server::run(listener, tls, configuration, shutdown).await;
     Ok(())
 }
 

@@ -70,7 +70,7 @@ pub type Probed = Result<(), String>;
 impl Room {
     /// An empty room for the clients of `configuration`.
     pub fn new(configuration: Configuration, limits: Limits) -> Room {
-        let Configuration { clients, monitor } = configuration;
+        let Configuration { clients, monitor, tls: _ } = configuration;
         let places = Places::new(clients);
         Room { limits, connections: BTreeMap::new(), places, monitor, last_web_refresh: None }
     }

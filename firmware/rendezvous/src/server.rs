@@ -7,6 +7,7 @@
 use crate::configuration::Configuration;
 use crate::connection::{Connection, Event};
 use crate::room::{ConnectionId, Limits, Outgoing, Outgoings, Room};
+use crate::tls::Tls;
 use proto::units::Time;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
@@ -30,7 +31,7 @@ const INBOX: usize = 64;
 pub struct Settings {
     /// Those of the room.
     pub limits: Limits,
-    /// How long a WebSocket handshake may take.
+    /// How long the handshakes may take, of TLS and of the WebSocket together.
     pub handshake: Duration,
     /// How long the reachability probe tries.
     pub probe: Duration,
@@ -77,19 +78,26 @@ impl Clock {
     }
 }
 
-/// Serves until `shutdown` is ready, then says goodbye to everybody and returns.
-pub async fn run(listener: TcpListener, configuration: Configuration, shutdown: impl Future<Output = ()>) {
-    run_with(listener, configuration, Settings::default(), shutdown).await;
+/// Serves until `shutdown` is ready, then says goodbye to everybody and returns. With `tls` it is
+/// `wss://`, else `ws://`.
+pub async fn run(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    configuration: Configuration,
+    shutdown: impl Future<Output = ()>,
+) {
+    run_with(listener, tls, configuration, Settings::default(), shutdown).await;
 }
 
 /// [`run`] with other time-outs and limits.
 pub async fn run_with(
     listener: TcpListener,
+    tls: Option<Tls>,
     configuration: Configuration,
     settings: Settings,
     shutdown: impl Future<Output = ()>,
 ) {
-    let (mut server, mut inbox) = Server::new(configuration, settings);
+    let (mut server, mut inbox) = Server::new(configuration, tls, settings);
     let mut shutdown = pin!(shutdown);
     loop {
         let deadline = server.room.deadline();
@@ -127,6 +135,7 @@ async fn until(deadline: Option<Instant>) {
 
 struct Server {
     room: Room,
+    tls: Option<Tls>,
     settings: Settings,
     clock: Clock,
     seats: BTreeMap<ConnectionId, Seat>,
@@ -144,10 +153,11 @@ struct Seat {
 }
 
 impl Server {
-    fn new(configuration: Configuration, settings: Settings) -> (Server, Receiver<Event>) {
+    fn new(configuration: Configuration, tls: Option<Tls>, settings: Settings) -> (Server, Receiver<Event>) {
         let (events, inbox) = channel(INBOX);
         let server = Server {
             room: Room::new(configuration, settings.limits),
+            tls,
             settings,
             clock: Clock(Instant::now()),
             seats: BTreeMap::new(),
@@ -174,6 +184,7 @@ impl Server {
             ip: address.ip().to_canonical(),
             events: self.events.clone(),
             orders: receiver,
+            tls: self.tls.clone(),
             settings: self.settings,
             clock: self.clock,
         };

@@ -31,7 +31,7 @@ impl Hall {
     }
 
     pub fn start(&mut self) {
-        let configuration = Configuration { clients: self.clients.clone(), monitor: None };
+        let configuration = Configuration { clients: self.clients.clone(), monitor: None, tls: None };
         self.room = Some(Room::new(configuration, Limits::default()));
     }
 

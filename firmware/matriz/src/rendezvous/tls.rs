@@ -1,21 +1,18 @@
 //! The certificates of `wss://`: the seed's `ca_crt`, `client_crt` and `client_pem`.
 //!
 //! Read once at the start by [`super::endpoint`], so that a wrong file refuses to start with its name
-//! and not hours later with a code. [`words`] turns what TLS says afterwards into what a person can mend.
-//! Source: RFC 8446 (TLS 1.3), RFC 7468 (PEM).
+//! and not hours later with a code; the files themselves are read by `certificates`. [`words`] turns what
+//! TLS says afterwards into what a person can mend. Source: RFC 8446 (TLS 1.3).
 
 use super::endpoint::{Endpoint, EndpointError};
-use std::io::{self, ErrorKind};
+use certificates::{FileError, Pem};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertStore};
 
 /// The PEM files that `wss://` may use.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TlsFiles {
+pub struct TlsFiles {
     /// Who may sign the rendezvous's certificate; the system's authorities if absent.
     pub ca_crt: Option<PathBuf>,
     /// This box's certificate, followed by those between it and the authority.
@@ -26,7 +23,7 @@ pub(super) struct TlsFiles {
 
 /// Reads the files and makes of them what a TLS client needs.
 pub(super) fn client(files: &TlsFiles) -> Result<ClientConfig, EndpointError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let builder = ClientConfig::builder_with_provider(certificates::provider())
         .with_safe_default_protocol_versions()
         .expect("ring can do TLS 1.2 and 1.3")
         .with_root_certificates(authorities(files.ca_crt.as_deref())?);
@@ -36,24 +33,9 @@ pub(super) fn client(files: &TlsFiles) -> Result<ClientConfig, EndpointError> {
         (Some(_), None) => return Err(alone("client_crt", "client_pem")),
         (None, Some(_)) => return Err(alone("client_pem", "client_crt")),
     };
-    let (chain, key) = pair(crt, pem)?;
-    builder.with_client_auth_cert(chain, key).map_err(|error| {
-        let (crt, pem) = (crt.display(), pem.display());
-        let what = match error {
-            Error::InconsistentKeys(_) => format!("{pem} is not the key of the certificate in {crt}"),
-            Error::InvalidCertificate(_) => format!("the certificate in {crt} is damaged ({error})"),
-            other => format!("the key in {pem} cannot be used ({other}); make an ECDSA or RSA key"),
-        };
-        EndpointError { key: "client_pem", what }
-    })
-}
-
-/// A certificate, with those above it, and its key.
-pub(super) fn pair(
-    crt: &Path,
-    pem: &Path,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), EndpointError> {
-    Ok((certificates("client_crt", crt)?, private_key(pem)?))
+    let (crt, pem) = (Pem { key: "client_crt", path: crt }, Pem { key: "client_pem", path: pem });
+    let (chain, key) = (crt.certificates()?, pem.private_key()?);
+    Ok(builder.with_client_auth_cert(chain, key).map_err(|error| pem.misfit(crt, &error))?)
 }
 
 fn alone(key: &'static str, other: &str) -> EndpointError {
@@ -62,70 +44,27 @@ fn alone(key: &'static str, other: &str) -> EndpointError {
 
 /// The authorities in `ca_crt`, else the system's.
 fn authorities(ca_crt: Option<&Path>) -> Result<RootCertStore, EndpointError> {
+    if let Some(path) = ca_crt {
+        return Ok(Pem { key: "ca_crt", path }.authorities()?);
+    }
     let mut roots = RootCertStore::empty();
-    let Some(path) = ca_crt else {
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
-        if !roots.is_empty() {
-            return Ok(roots);
-        }
-        let detail = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
-        let what = format!(
-            "this system knows no certificate authority{detail}; install the package ca-certificates or name \
-             the authority's file as \"ca_crt\""
-        );
-        return Err(EndpointError { key: "url", what });
-    };
-    for certificate in certificates("ca_crt", path)? {
-        roots.add(certificate).map_err(|error| EndpointError {
-            key: "ca_crt",
-            what: format!("a certificate in {} cannot be an authority ({error})", path.display()),
-        })?;
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if !roots.is_empty() {
+        return Ok(roots);
     }
-    Ok(roots)
+    let detail = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+    let what = format!(
+        "this system knows no certificate authority{detail}; install the package ca-certificates or name the \
+         authority's file as \"ca_crt\""
+    );
+    Err(EndpointError { key: "url", what })
 }
 
-/// All certificates in the PEM file at `path`, which `key` names.
-fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, EndpointError> {
-    let bytes = read(key, path)?;
-    let wrong = |what: String| EndpointError { key, what: format!("{} {what}", path.display()) };
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let found = found.map_err(|error| wrong(format!("is a damaged PEM file ({error})")))?;
-    if !found.is_empty() {
-        return Ok(found);
-    }
-    let holds_key = String::from_utf8_lossy(&bytes).contains("PRIVATE KEY-----");
-    let but = if holds_key { "but a private key; are the two files exchanged?" } else { "in PEM form" };
-    Err(wrong(format!("holds no certificate {but} (-----BEGIN CERTIFICATE-----)")))
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, EndpointError> {
-    let key = "client_pem";
-    let bytes = read(key, path)?;
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
-        let text = String::from_utf8_lossy(&bytes);
-        let file = path.display();
-        let what = if text.contains("ENCRYPTED") {
-            format!("{file} is locked with a password; unlock it: openssl pkey -in {file} -out unlocked.pem")
-        } else if text.contains("-----BEGIN CERTIFICATE-----") {
-            format!("{file} holds a certificate but no private key; are the two files exchanged?")
-        } else {
-            format!("{file} holds no private key in PEM form ({error})")
-        };
+impl From<FileError> for EndpointError {
+    fn from(FileError { key, what }: FileError) -> EndpointError {
         EndpointError { key, what }
-    })
-}
-
-fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, EndpointError> {
-    std::fs::read(path).map_err(|error| {
-        let why = match error.kind() {
-            ErrorKind::NotFound => "is not there".to_owned(),
-            ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
-            ErrorKind::IsADirectory => "is a folder, not a file".to_owned(),
-            _ => format!("cannot be read ({error})"),
-        };
-        EndpointError { key, what: format!("{}, the file of \"{key}\", {why}", path.display()) }
-    })
+    }
 }
 
 /// What went wrong while TLS was set up with `endpoint`, and what to do.

@@ -57,7 +57,12 @@ fn an_unknown_key_is_shown_with_its_place_and_the_nearest_one() {
     let found = error(r#"{"client_keys": [{"nome": "porto", "key": "key1"}]}"#);
     assert_eq!(found, "clients.json:1:19: the key \"nome\" is unknown: did you mean \"name\"?");
     let found = error("{\"zebra\": 1}");
-    assert!(found.ends_with("there are \"client_keys\" and \"monitor_key\" here"), "{found}");
+    assert!(
+        found.ends_with(
+            "there are \"client_keys\", \"monitor_key\", \"server_crt\", \"server_pem\", \"ca_crt\" here"
+        ),
+        "{found}"
+    );
 }
 
 #[test]
@@ -79,6 +84,46 @@ fn names_and_keys_that_are_there_twice_are_shown_with_their_place() {
     assert!(found.starts_with("clients.json:3:12: a name has the character '\"'"), "{found}");
     let monitor = r#"{"client_keys": [{"name": "a", "key": "b"}], "monitor_key": {"name": "m", "key": "b"}}"#;
     assert!(error(monitor).contains("\"m\" has the same key as \"a\""), "{}", error(monitor));
+}
+
+#[test]
+fn the_files_of_wss_are_relative_to_the_configuration_and_know_their_place() {
+    let parse = |keys: &str| {
+        let text = format!("{{\"client_keys\": [{{\"name\": \"a\", \"key\": \"b\"}}],\n{keys}}}");
+        Configuration::parse(&text, Path::new("etc/clients.json"))
+            .map(|read| read.tls)
+            .map_err(|e| e.to_string())
+    };
+    let named = |path: &str, column| {
+        let place = Place { file: "etc/clients.json".into(), line: 2, column };
+        Named { path: path.into(), place }
+    };
+    let all = parse(r#""server_crt": "s.crt", "server_pem": "/s.pem", "ca_crt": "s.crt""#).unwrap().unwrap();
+    let expected = TlsFiles {
+        server_crt: named("etc/s.crt", 16),
+        server_pem: named("/s.pem", 39),
+        ca_crt: Some(named("etc/s.crt", 59)),
+    };
+    assert_eq!(all, expected);
+    assert_eq!(parse(r#""server_crt": "s", "server_pem": "t", "ca_crt": """#).unwrap().unwrap().ca_crt, None);
+    assert_eq!(parse(r#""server_crt": "", "server_pem": null"#), Ok(None));
+
+    let alone = [
+        (
+            r#""server_crt": "s""#,
+            "etc/clients.json:2:16: \"server_crt\" needs \"server_pem\" beside it: name both",
+        ),
+        (
+            r#""server_pem": "s""#,
+            "etc/clients.json:2:16: \"server_pem\" needs \"server_crt\" beside it: name both",
+        ),
+        (r#""ca_crt": "s""#, "etc/clients.json:2:12: \"ca_crt\" says whose certificates come in by wss://"),
+        (r#""server_crt": 5"#, "etc/clients.json:2:15: invalid type: integer \"5\", expected a string"),
+    ];
+    for (keys, expected) in alone {
+        let found = parse(keys).unwrap_err();
+        assert!(found.starts_with(expected), "{found}");
+    }
 }
 
 #[test]

@@ -28,6 +28,7 @@ impl World {
         let configuration = Configuration {
             clients: [("porto", "key1"), ("montemor", "key2"), ("lisboa", "key3")].map(client).into(),
             monitor: Some(client(("monitor", "monitorkey"))),
+            tls: None,
         };
         World {
             room: Room::new(configuration, limits),

@@ -4,18 +4,19 @@
 use futures_util::{SinkExt, StreamExt};
 use rendezvous::configuration::Configuration;
 use rendezvous::server::{Settings, run_with};
+use rendezvous::tls::Tls;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// How long a test waits for what must come; long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,6 +32,10 @@ pub const CLIENTS: &str = r#"{
   "monitor_key": {"name": "monitor", "key": "monitorkey"}
 }"#;
 
+/// What a client's WebSocket runs over.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// A running server.
 pub struct Rendezvous {
     pub address: SocketAddr,
@@ -44,7 +49,12 @@ impl Rendezvous {
     }
 
     pub async fn start_with(settings: Settings) -> Rendezvous {
-        Rendezvous::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), settings)
+        Rendezvous::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), None, settings)
+    }
+
+    /// One that speaks `wss://`.
+    pub async fn start_tls(tls: Tls, settings: Settings) -> Rendezvous {
+        Rendezvous::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), Some(tls), settings)
     }
 
     /// Its sockets, which inherit it from the listener, hold only a few KiB that have not been read.
@@ -52,17 +62,17 @@ impl Rendezvous {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_send_buffer_size(4096).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        Rendezvous::serve(socket.listen(16).unwrap(), settings)
+        Rendezvous::serve(socket.listen(16).unwrap(), None, settings)
     }
 
-    fn serve(listener: TcpListener, settings: Settings) -> Rendezvous {
+    fn serve(listener: TcpListener, tls: Option<Tls>, settings: Settings) -> Rendezvous {
         let address = listener.local_addr().unwrap();
         let configuration = Configuration::parse(CLIENTS, Path::new("clients.json")).unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(run_with(listener, configuration, settings, shutdown));
+        let task = tokio::spawn(run_with(listener, tls, configuration, settings, shutdown));
         Rendezvous { address, stop, task }
     }
 
@@ -73,25 +83,35 @@ impl Rendezvous {
     }
 
     pub async fn connect(&self) -> Client {
-        let (socket, _) = within(connect_async(format!("ws://{}/config", self.address))).await.unwrap();
-        Client { socket }
+        self.connect_over(TcpStream::connect(self.address).await.unwrap()).await
+    }
+
+    /// A client over a connection that is there already.
+    pub async fn connect_over(&self, stream: impl Stream + 'static) -> Client {
+        let (url, stream) = (format!("ws://{}/config", self.address), Box::new(stream) as Box<dyn Stream>);
+        Client { socket: within(client_async(url, stream)).await.unwrap().0 }
     }
 
     /// A client that has registered and read its welcome.
     pub async fn join(&self, name: &str, key: &str, port: u16) -> Client {
         let mut client = self.connect().await;
-        client.send(&registration(name, key, port)).await;
-        client.next().await;
+        client.join(name, key, port).await;
         client
     }
 }
 
 /// One WebSocket.
 pub struct Client {
-    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub socket: WebSocketStream<Box<dyn Stream>>,
 }
 
 impl Client {
+    /// Registers and reads its welcome.
+    pub async fn join(&mut self, name: &str, key: &str, port: u16) -> Value {
+        self.send(&registration(name, key, port)).await;
+        self.next().await
+    }
+
     pub async fn send(&mut self, value: &Value) {
         self.send_text(&value.to_string()).await;
     }
@@ -110,6 +130,15 @@ impl Client {
         match self.next_message().await {
             Message::Text(text) => serde_json::from_str(&text).expect("the server sends JSON"),
             other => panic!("a text was expected, not {other:?}"),
+        }
+    }
+
+    /// The close frame, whatever comes before it.
+    pub async fn next_close(&mut self) -> CloseFrame {
+        loop {
+            if let Message::Close(Some(frame)) = self.next_message().await {
+                return frame;
+            }
         }
     }
 

@@ -3,15 +3,15 @@
 
 use super::*;
 use crate::config::Config;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use certificates::Pem;
+use certificates::band::Band;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::{accept_async, accept_hdr_async};
 
@@ -104,59 +104,32 @@ async fn a_wrong_path_and_other_answers_are_told() {
     }
 }
 
-/// Certificates as a band would make them: one authority, the rendezvous, a box.
-struct Band {
-    folder: tempfile::TempDir,
-    authority: CertifiedIssuer<'static, KeyPair>,
+/// A server with the certificate of `name`, which asks boxes for one of this band.
+fn server(band: &Band, name: &str) -> TlsAcceptor {
+    let (authority, crt, pem) = (band.authority(), file(band, name, "crt"), file(band, name, "pem"));
+    let roots = Arc::new(Pem { key: "ca_crt", path: &authority }.authorities().unwrap());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, certificates::provider());
+    let chain = Pem { key: "server_crt", path: &crt }.certificates().unwrap();
+    let key = Pem { key: "server_pem", path: &pem }.private_key().unwrap();
+    let config = ServerConfig::builder_with_provider(certificates::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(chain, key);
+    TlsAcceptor::from(Arc::new(config.unwrap()))
 }
 
-impl Band {
-    fn new(name: &str) -> Band {
-        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let band = Band { folder: tempfile::tempdir().unwrap(), authority };
-        std::fs::write(band.file("ca.crt"), band.authority.pem()).unwrap();
-        band
+/// What a box of this band is told, with the certificate of `client` or with none.
+fn files(band: &Band, client: Option<&str>) -> TlsFiles {
+    TlsFiles {
+        ca_crt: Some(band.authority()),
+        client_crt: client.map(|name| file(band, name, "crt")),
+        client_pem: client.map(|name| file(band, name, "pem")),
     }
+}
 
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Writes NAME.crt and NAME.pem, a certificate for `host` that the authority signed.
-    fn sign(&self, name: &str, host: &str) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![host.to_owned()]).unwrap();
-        std::fs::write(self.file(&format!("{name}.pem")), key.serialize_pem()).unwrap();
-        let certificate = params.signed_by(&key, &self.authority).unwrap();
-        std::fs::write(self.file(&format!("{name}.crt")), certificate.pem()).unwrap();
-    }
-
-    /// A server with the certificate of `name`, which asks boxes for one of this band.
-    fn server(&self, name: &str) -> TlsAcceptor {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.authority.der().clone()).unwrap();
-        let provider = Arc::new(ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-        let (crt, pem) = (self.file(&format!("{name}.crt")), self.file(&format!("{name}.pem")));
-        let (chain, key) = tls::pair(&crt, &pem).unwrap();
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(verifier.build().unwrap())
-            .with_single_cert(chain, key);
-        TlsAcceptor::from(Arc::new(config.unwrap()))
-    }
-
-    fn files(&self, client: Option<&str>) -> TlsFiles {
-        TlsFiles {
-            ca_crt: Some(self.file("ca.crt")),
-            client_crt: client.map(|name| self.file(&format!("{name}.crt"))),
-            client_pem: client.map(|name| self.file(&format!("{name}.pem"))),
-        }
-    }
+fn file(band: &Band, name: &str, kind: &str) -> PathBuf {
+    band.file(&format!("{name}.{kind}"))
 }
 
 /// Connects with `files` to a rendezvous with `acceptor`: what the box is told.
@@ -187,21 +160,21 @@ async fn wss_with_certificates_on_both_sides() {
     let band = Band::new("our band");
     band.sign("server", "127.0.0.1");
     band.sign("porto", "porto");
-    meet(band.server("server"), band.files(Some("porto"))).await.unwrap();
+    meet(server(&band, "server"), files(&band, Some("porto"))).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_rendezvous_of_another_authority_is_not_believed() {
     let (band, others) = (Band::new("our band"), Band::new("others"));
     others.sign("server", "127.0.0.1");
-    let why = meet(others.server("server"), band.files(None)).await.unwrap_err();
+    let why = meet(server(&others, "server"), files(&band, None)).await.unwrap_err();
     let expected =
         format!("is not signed by the authority in {} (\"ca_crt\")", band.file("ca.crt").display());
     assert!(why.starts_with("the certificate of 127.0.0.1:") && why.ends_with(&expected), "{why}");
 
     let namesake = Band::new("our band");
     namesake.sign("server", "127.0.0.1");
-    let why = meet(namesake.server("server"), band.files(None)).await.unwrap_err();
+    let why = meet(server(&namesake, "server"), files(&band, None)).await.unwrap_err();
     assert!(why.contains("not signed by the authority in") || why.contains("has a wrong signature"), "{why}");
 }
 
@@ -209,16 +182,14 @@ async fn a_rendezvous_of_another_authority_is_not_believed() {
 async fn a_certificate_for_another_name_says_which() {
     let band = Band::new("our band");
     band.sign("server", "rendezvous.example");
-    let why = meet(band.server("server"), band.files(None)).await.unwrap_err();
+    let why = meet(server(&band, "server"), files(&band, None)).await.unwrap_err();
     assert!(why.contains("is for rendezvous.example; use that name in \"url\""), "{why}");
 }
 
 #[tokio::test]
 async fn an_authority_s_own_certificate_is_no_server_s() {
     let band = Band::new("our band");
-    std::fs::write(band.file("own.crt"), band.authority.pem()).unwrap();
-    std::fs::write(band.file("own.pem"), band.authority.key().serialize_pem()).unwrap();
-    let why = meet(band.server("own"), band.files(None)).await.unwrap_err();
+    let why = meet(server(&band, "ca"), files(&band, None)).await.unwrap_err();
     assert!(why.contains("is an authority's own; make one for the server"), "{why}");
 }
 
@@ -226,15 +197,15 @@ async fn an_authority_s_own_certificate_is_no_server_s() {
 async fn a_box_without_the_certificate_that_is_asked_for_is_told_so() {
     let (band, others) = (Band::new("our band"), Band::new("others"));
     band.sign("server", "127.0.0.1");
-    let why = meet(band.server("server"), band.files(None)).await.unwrap_err();
+    let why = meet(server(&band, "server"), files(&band, None)).await.unwrap_err();
     assert!(
         why.contains("wants this box's certificate (CertificateRequired); name it as \"client_crt\""),
         "{why}"
     );
 
     others.sign("porto", "porto");
-    let files = TlsFiles { ca_crt: Some(band.file("ca.crt")), ..others.files(Some("porto")) };
-    let why = meet(band.server("server"), files).await.unwrap_err();
+    let files = TlsFiles { ca_crt: Some(band.file("ca.crt")), ..files(&others, Some("porto")) };
+    let why = meet(server(&band, "server"), files).await.unwrap_err();
     let expected = format!("does not accept the certificate in {}", others.file("porto.crt").display());
     assert!(why.contains(&expected), "{why}");
 }
@@ -243,7 +214,7 @@ async fn a_box_without_the_certificate_that_is_asked_for_is_told_so() {
 async fn tls_to_a_server_without_tls_is_told() {
     let band = Band::new("our band");
     let (listener, url) = listen().await;
-    let endpoint = Endpoint::new(&url.replace("ws:", "wss:"), band.files(None)).unwrap();
+    let endpoint = Endpoint::new(&url.replace("ws:", "wss:"), files(&band, None)).unwrap();
     let answers = async {
         let mut tcp = listener.accept().await.unwrap().0;
         tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
@@ -271,7 +242,7 @@ fn files_that_do_not_fit_are_told_at_the_start() {
             client_pem: pem.map(|name| band.file(name)),
         };
         let error = Endpoint::new("wss://localhost/config", files).err().unwrap();
-        (error.key, error.what.replace(&format!("{}/", band.folder.path().display()), ""))
+        (error.key, error.what.replace(&format!("{}/", band.authority().parent().unwrap().display()), ""))
     };
     let (crt, pem) = (Some("porto.crt"), Some("porto.pem"));
     let cases = [
@@ -304,7 +275,7 @@ fn a_file_that_is_missing_is_told_with_the_configuration_s_line() {
     std::fs::write(&file, text).unwrap();
     let told = Endpoint::of(&Config::read(&file).unwrap()).err().unwrap().to_string();
     let expected = format!(
-        "{}, line 3: {}, the file of \"ca_crt\", is not there",
+        "{}, line 3: {}, the file of \"ca_crt\", is not there; put it there, or correct \"ca_crt\"",
         file.display(),
         folder.path().join("fake.crt").display()
     );
