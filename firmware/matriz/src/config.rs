@@ -320,6 +320,19 @@ impl Config {
         Fault { line, column: None, what: what.into() }.in_file(&self.file)
     }
 
+    /// The files of `wss://` that the file names beside a `ws://` address, where they are not looked at: a
+    /// sentence that says so. The original's example has them there.
+    pub fn without_tls(&self) -> Option<String> {
+        let files =
+            [("client_pem", &self.client_pem), ("client_crt", &self.client_crt), ("ca_crt", &self.ca_crt)];
+        let named: Vec<&str> =
+            files.into_iter().filter_map(|(key, file)| file.as_ref().map(|_| key)).collect();
+        let first = named.first().filter(|_| self.url.starts_with("ws://"))?;
+        let (keys, have) = (named.join("\", \""), if named.len() == 1 { "has" } else { "have" });
+        let what = format!("\"{keys}\" {have} no effect, as \"url\" begins with ws:// and not with wss://");
+        Some(self.wrong(first, what).to_string())
+    }
+
     /// What the file asks for that this box does not do yet: one sentence each, for a warning.
     pub fn not_yet(&self) -> Vec<String> {
         let asked = [

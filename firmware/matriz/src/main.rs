@@ -2,13 +2,15 @@
 //!
 //! `matriz [FILE]` is a box: configuration (`config`), then `body`, which ties together the sound card
 //! (`audio`), the network thread (`net`), the rendezvous (`rendezvous`) and the session of `proto`.
-//! `matriz demo` starts three of them on this computer and measures what they hear.
+//! `matriz demo` starts three of them on this computer and measures what they hear; `matriz monitor` shows
+//! who is at a rendezvous.
 
 mod audio;
 mod body;
 mod clock;
 mod config;
 mod demo;
+mod monitor;
 mod net;
 mod programs;
 mod realtime;
@@ -41,6 +43,8 @@ struct Arguments {
 enum Command {
     /// Play a session of three boxes on this computer and measure it
     Demo(demo::Options),
+    /// Watch a rendezvous: who is there, since when, from where; type refresh or exit
+    Monitor(monitor::Options),
     /// Play a WAV file into a box on a JACK server and record what it plays (for the demo)
     #[command(hide = true)]
     Tape(demo::tape::Options),
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         None => play(arguments),
         Some(Command::Demo(options)) => demo::run(options),
+        Some(Command::Monitor(options)) => monitor::run(&options),
         Some(Command::Tape(options)) => demo::tape::run(&options),
     };
     match done {
@@ -78,6 +83,7 @@ fn play(arguments: Arguments) -> anyhow::Result<()> {
         // server's name from here, since the `jack` crate cannot hand it over.
         unsafe { std::env::set_var("JACK_DEFAULT_SERVER", server) };
     }
+    config.without_tls().iter().for_each(|sentence| tracing::info!("{sentence}"));
     config.not_yet().iter().for_each(|sentence| tracing::warn!("{sentence}"));
     let draw = !arguments.json && std::io::stdout().is_terminal();
     let show = |status: &Status| {

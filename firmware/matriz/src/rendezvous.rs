@@ -12,6 +12,7 @@ mod endpoint;
 mod tls;
 
 pub use endpoint::Endpoint;
+pub use tls::TlsFiles;
 
 use backoff::Backoff;
 use futures_util::{SinkExt, StreamExt};
@@ -292,7 +293,7 @@ fn refusal(text: &str) -> Option<String> {
 }
 
 /// A text from the network as it may be shown: one line, of moderate length.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect::<String>().trim().to_owned()
 }
 

@@ -42,6 +42,12 @@ fn the_seeds_example_is_read_as_it_is() {
     assert_eq!(config.interface.as_deref(), Some("eth0"));
     assert_eq!(config.client_crt, Some(PathBuf::from("fake_client.crt")));
     assert_eq!(config.not_yet(), Vec::<String>::new());
+    let said = config.without_tls().unwrap();
+    let expected =
+        "client.json, line 7: \"client_pem\", \"client_crt\", \"ca_crt\" have no effect, as \"url\" begins";
+    assert!(said.starts_with(expected), "{said}");
+    let wss = json(&SEED.replace("ws://", "wss://")).unwrap();
+    assert_eq!((wss.without_tls(), json(MINIMAL).unwrap().without_tls()), (None, None));
 }
 
 #[test]

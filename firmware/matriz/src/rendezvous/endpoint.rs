@@ -50,7 +50,7 @@ struct Tls {
 /// Why there can be no such endpoint: one sentence, and the configuration's key that it is about.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
-pub(super) struct EndpointError {
+pub struct EndpointError {
     /// The key in the configuration.
     pub key: &'static str,
     /// What is wrong, where, and what to do.
@@ -81,8 +81,11 @@ impl Endpoint {
         Endpoint::new(&config.url, files).map_err(|error| config.wrong(error.key, error.what))
     }
 
-    /// As [`Endpoint::of`], for `url`, which begins with `ws://` or `wss://`.
-    pub(super) fn new(url: &str, files: TlsFiles) -> Result<Endpoint, EndpointError> {
+    /// As [`Endpoint::of`], for `url` and the files of `wss://`.
+    ///
+    /// # Errors
+    /// As [`Endpoint::of`], or `url` is no address of a rendezvous.
+    pub fn new(url: &str, files: TlsFiles) -> Result<Endpoint, EndpointError> {
         let wrong = |what: String| EndpointError { key: "url", what };
         let uri: Uri = url.parse().map_err(|error| wrong(format!("\"{url}\" is no address ({error})")))?;
         let host = uri.host().unwrap_or("").trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -91,6 +94,11 @@ impl Endpoint {
             Some("wss") => (true, 443),
             _ => return Err(wrong(format!("\"{url}\" must begin with ws:// or wss://"))),
         };
+        if host.is_empty() {
+            return Err(wrong(format!(
+                "\"{url}\" names no host; write one, as in ws://localhost:5000/config"
+            )));
+        }
         let port = uri.port_u16().unwrap_or(usual_port);
         let tls = if secure {
             let server = ServerName::try_from(host.clone())

@@ -69,9 +69,17 @@ impl Stage {
 
     /// `matriz-rendezvous`, listening at a port of loopback (0: the kernel's choice).
     pub fn rendezvous_at(&self, port: u16) -> Command {
+        self.rendezvous_with(port, &json!({}))
+    }
+
+    /// As [`Stage::rendezvous_at`], with these keys besides in its `clients.json`.
+    pub fn rendezvous_with(&self, port: u16, besides: &Value) -> Command {
         let keys: Vec<Value> = KEYS.iter().map(|(name, key)| json!({"name": name, "key": key})).collect();
         let monitor = json!({"name": "monitor", "key": "monitorkey"});
-        let clients = json!({"client_keys": keys, "monitor_key": monitor});
+        let mut clients = json!({"client_keys": keys, "monitor_key": monitor});
+        for (key, value) in besides.as_object().unwrap() {
+            clients[key] = value.clone();
+        }
         let file = self.write("clients.json", &clients.to_string());
         let mut command = Command::new(rendezvous_program());
         command.arg(file).args(["--listen", &format!("127.0.0.1:{port}")]).env_remove("RUST_LOG");
@@ -120,9 +128,16 @@ pub struct Rendezvous {
 impl Rendezvous {
     /// Starts it and waits until it listens.
     pub fn start(stage: &Stage, port: u16) -> Rendezvous {
-        let process = Process::start("rendezvous", &mut stage.rendezvous_at(port));
+        Rendezvous::start_with(stage, port, &json!({}))
+    }
+
+    /// As [`Rendezvous::start`], with these keys besides in its `clients.json`.
+    pub fn start_with(stage: &Stage, port: u16, besides: &Value) -> Rendezvous {
+        let process = Process::start("rendezvous", &mut stage.rendezvous_with(port, besides));
+        let scheme = if besides.get("server_crt").is_some() { "wss" } else { "ws" };
+        let begin = format!("listening on {scheme}://127.0.0.1:");
         let port = process.out.wait("the rendezvous's address", |lines| {
-            let address = lines.first()?.strip_prefix("listening on ws://127.0.0.1:")?;
+            let address = lines.first()?.strip_prefix(&begin)?;
             address.strip_suffix("/config")?.parse().ok()
         });
         Rendezvous { process, port }

@@ -6,9 +6,9 @@
 use super::PATIENCE;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,12 +19,23 @@ pub struct Process {
     pub out: Said,
     /// Its standard error: the log.
     pub log: Said,
+    /// Its standard input, if somebody types.
+    input: Option<ChildStdin>,
     child: Child,
 }
 
 impl Process {
     pub fn start(name: &str, command: &mut Command) -> Process {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Process::run(name, command.stdin(Stdio::null()))
+    }
+
+    /// One that is typed to.
+    pub fn start_typed(name: &str, command: &mut Command) -> Process {
+        Process::run(name, command.stdin(Stdio::piped()))
+    }
+
+    fn run(name: &str, command: &mut Command) -> Process {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: between fork and exec only one system call is made, which allocates nothing.
         unsafe {
             // Should the test itself be killed, nothing plays on.
@@ -33,7 +44,13 @@ impl Process {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         let out = Said::hear(format!("{name}'s standard output"), child.stdout.take().unwrap());
         let log = Said::hear(format!("{name}'s log"), child.stderr.take().unwrap());
-        Process { name: name.to_owned(), out, log, child }
+        Process { name: name.to_owned(), out, log, input: child.stdin.take(), child }
+    }
+
+    /// Types a line, and Enter.
+    pub fn type_line(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("started with `start_typed`");
+        writeln!(input, "{line}").unwrap();
     }
 
     /// SIGTERM, and how it ended.
