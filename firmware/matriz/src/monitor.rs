@@ -191,9 +191,7 @@ impl Monitor {
             bail!("the key is that of the box {name}: {RIGHT_KEY}");
         }
         let Some(clients) = message.clients else { return Ok(None) };
-        if !std::mem::replace(&mut self.accepted, true) {
-            tracing::info!("watching {}", self.roster.place());
-        }
+        self.accepted = true;
         self.roster.update(clients, message.message.as_deref().unwrap_or(""), now);
         Ok(Some(if self.json { self.roster.line() } else { self.roster.draw() }))
     }

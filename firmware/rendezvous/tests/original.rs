@@ -1,5 +1,5 @@
-//! A client that this project did not write sees every message that the original's protocol has: Python's
-//! `websocket-client` (Debian's python3-websocket), the library of the original client, in both encodings.
+//! A client on a library that this project did not write sees every message of the original's protocol, in
+//! both encodings: Python's `websocket-client` (Debian's python3-websocket).
 //!
 //! `original.py` connects and registers as the original does, and prints what comes; what it must see is
 //! written here, message by message, as docs/protocol.md has it.
