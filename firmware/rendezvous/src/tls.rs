@@ -2,7 +2,7 @@
 //!
 //! The files are read once at the start ([`Tls::read`]), so that a wrong one refuses to start with its
 //! name. With `ca_crt` a client must show a certificate that this authority signed, or it does not get
-//! through the handshake; [`words`] says in the log why one did not. Before it: `configuration`. After it:
+//! through the handshake; `words` says in the log why one did not. Before it: `configuration`. After it:
 //! `handshake`. Source: RFC 8446 (TLS 1.3), RFC 5246 (TLS 1.2).
 
 use crate::configuration::{ConfigurationError, Named, TlsFiles};
@@ -137,5 +137,35 @@ fn alert_words(alert: AlertDescription) -> String {
              for which name and until when the certificate is"
         ),
         other => format!("it broke the TLS handshake off ({other:?})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_rustls::rustls::{InvalidMessage, PeerIncompatible};
+
+    #[test]
+    fn each_refusal_says_what_to_do() {
+        let of = |error: Error| words(&io::Error::new(io::ErrorKind::InvalidData, error));
+        let invalid = |error: CertificateError| of(Error::InvalidCertificate(error));
+        let cases = [
+            (of(Error::NoCertificatesPresented), "a box needs \"client_crt\" and \"client_pem\""),
+            (invalid(CertificateError::UnknownIssuer), "\"ca_crt\": sign one for it"),
+            (invalid(CertificateError::Expired), "renew it or check the clock"),
+            (invalid(CertificateError::NotValidYet), "is the clock right?"),
+            (invalid(CertificateError::BadEncoding), "sign another for it"),
+            (
+                of(Error::AlertReceived(AlertDescription::UnknownCA)),
+                "give it the authority's file as \"ca_crt\"",
+            ),
+            (of(Error::AlertReceived(AlertDescription::UserCanceled)), "(UserCanceled)"),
+            (of(Error::InvalidMessage(InvalidMessage::InvalidContentType)), "is it a box"),
+            (of(Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered)), "it must offer TLS 1.2 or 1.3"),
+            (words(&io::ErrorKind::UnexpectedEof.into()), "does it trust \"server_crt\"?"),
+        ];
+        for (sentence, expected) in cases {
+            assert!(sentence.contains(expected), "{expected}: {sentence}");
+        }
     }
 }
