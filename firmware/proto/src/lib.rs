@@ -11,5 +11,6 @@ pub mod rendezvous;
 pub mod routes;
 pub mod rtcp;
 pub mod rtp;
+pub mod rtsp;
 pub mod session;
 pub mod units;
