@@ -7,9 +7,11 @@ use crate::audio::{Card, Driver, jack, simulated};
 use crate::clock;
 use crate::config::{Config, Sound};
 use crate::net::{self, Bell, Control, Network, Parts};
+use crate::programs::Programs;
 use crate::realtime;
 use crate::record::Recorder;
 use crate::rendezvous::{self, Endpoint, Event};
+use crate::rtsp;
 use crate::taps::{Pump, Taps};
 use engine::{Engine, Handle, Settings};
 use proto::control::{Command, Status, Tapped};
@@ -18,7 +20,7 @@ use proto::session::{Action, FromRendezvous, Identity, Session};
 use proto::units::Time;
 use std::cell::OnceCell;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -47,18 +49,37 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
     let (socket, media) = net::bind(config)?;
     realtime::lock_memory();
     let taps = Taps::default();
+    // They outlive the card: who listens hears nothing while it is gone, and music again when it is back.
+    let rtsp = rtsp::Server::start(config, Programs::new(taps.clone()));
+    let played = play(config, &mut show, &mut stop, &socket, &media, &endpoint, &taps).await;
+    if let Some(rtsp) = rtsp {
+        rtsp.stop().await;
+    }
+    played
+}
+
+/// Plays on one card after the other: JACK comes and goes.
+async fn play(
+    config: &Config,
+    mut show: impl FnMut(&Status),
+    stop: &mut Stop,
+    socket: &UdpSocket,
+    media: &[SocketAddr],
+    endpoint: &Endpoint,
+    taps: &Taps,
+) -> anyhow::Result<()> {
     let recorder = OnceCell::new();
     let (mut told, mut gone) = (String::new(), false);
     loop {
-        let Some(found) = find_card(config, &mut stop, &mut told, gone).await else { return Ok(()) };
-        let identity = identity(config, &media);
+        let Some(found) = find_card(config, stop, &mut told, gone).await else { return Ok(()) };
+        let identity = identity(config, media);
         let start = Body::start(config, found, identity, socket.try_clone()?, endpoint.clone(), taps.clone());
         let mut body = match start {
             Ok(body) => body,
             // JACK may be better after its next start; what a simulated card lacks does not come by itself.
             Err(error) if config.sound == Sound::Jack => {
                 say_once(&mut told, format!("{error:#}; waiting for it"));
-                match pause(&mut stop).await {
+                match pause(stop).await {
                     Pause::Over => continue,
                     Pause::Stopped => return Ok(()),
                 }
@@ -66,9 +87,9 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
             Err(error) => return Err(error),
         };
         // A recording goes on when the card comes back.
-        recorder.get_or_init(|| record(config, &taps));
+        recorder.get_or_init(|| record(config, taps));
         told.clear();
-        let end = body.play(config, &mut stop, &mut show).await;
+        let end = body.play(config, stop, &mut show).await;
         body.leave(&mut show).await;
         match end {
             End::Stopped => return Ok(()),
@@ -131,7 +152,7 @@ fn say_once(told: &mut String, sentence: String) {
 }
 
 /// Who this box is until it is started again. What must not be guessed is random (RFC 3550 section 8).
-fn identity(config: &Config, media: &[std::net::SocketAddr]) -> Identity {
+fn identity(config: &Config, media: &[SocketAddr]) -> Identity {
     let random = || RandomState::new().build_hasher().finish() as u32;
     Identity {
         name: config.name.clone(),

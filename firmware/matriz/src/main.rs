@@ -16,6 +16,7 @@ mod programs;
 mod realtime;
 mod record;
 mod rendezvous;
+mod rtsp;
 mod table;
 mod taps;
 

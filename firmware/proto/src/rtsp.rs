@@ -2,7 +2,7 @@
 //!
 //! Sans-IO: what comes in by TCP, the packets of the program that is listened to and `now` go in; what
 //! goes out by TCP and UDP, and a deadline, come out. Before it: `matriz/src/rtsp.rs`, which has the
-//! sockets. [`inbox`] cuts requests out of bytes, [`answer`] judges them, [`stream`] makes packets RTP.
+//! sockets. `inbox` cuts requests out of bytes, `answer` judges them, `stream` makes packets RTP.
 //! A connection has one session at a time, and the session ends with it.
 //! Source: RFC 2326 (RTSP 1.0).
 

@@ -5,7 +5,7 @@
 
 use super::process::Process;
 use super::sound::Recording;
-use super::{KEYS, Stage};
+use super::{KEYS, Stage, free_port};
 use proto::control::{PeerStatus, Status};
 use proto::units::Time;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ impl Setup {
         let key = KEYS.iter().find(|(known, _)| *known == name).map_or("none", |(_, key)| *key);
         let url = format!("ws://127.0.0.1:{port}/config");
         let config = json!({
-            "name": name, "key": key, "url": url, "interface": "lo", "port": 8554, "media_port": 0,
+            "name": name, "key": key, "url": url, "interface": "lo", "port": free_port(), "media_port": 0,
         });
         Setup { name: name.to_owned(), config }
     }

@@ -47,6 +47,9 @@ impl Reply {
     /// Its bytes. `cseq` is that of the request, `session` the one that there is now.
     pub fn write(self, cseq: Option<u32>, session: Option<&str>) -> Vec<u8> {
         let mut response = Response::builder(Version::V1_0, self.status).header(SERVER, PRODUCT);
+        if self.status == StatusCode::Ok {
+            response = response.reason_phrase("OK"); // as everybody writes it; the crate says `Ok`
+        }
         if let Some(cseq) = cseq {
             response = response.header(CSEQ, cseq.to_string());
         }
