@@ -1,4 +1,4 @@
-//! Whoever speaks RTSP hears a box: the original's receiver, ffmpeg, and by hand each request that there
+//! Whoever speaks RTSP hears a box: the original's receiver, ffmpeg, mpv, and by hand each request that there
 //! is; and nobody who speaks nonsense disturbs them.
 //!
 //! Real boxes with simulated cards, and players that this project did not write. What they record must be
@@ -8,7 +8,7 @@
 mod common;
 
 use common::player::{Player as Box, Setup};
-use common::rtsp::{Capture, Player, ffmpeg, gstreamer, packet, udp_pair};
+use common::rtsp::{Capture, Player, ffmpeg, gstreamer, mpv, packet, udp_pair};
 use common::{Rendezvous, Stage, free_port};
 use proto::rtcp;
 use serde_json::json;
@@ -45,7 +45,7 @@ fn the_originals_receiver_hears_a_box_by_udp_and_by_tcp() {
 }
 
 #[test]
-fn ffmpeg_hears_a_box_the_mix_and_each_peer_at_the_same_time_as_others_do() {
+fn players_hear_a_box_its_mix_and_each_peer_all_at_the_same_time() {
     let stage = Stage::new();
     let rendezvous = Rendezvous::start(&stage, 0);
     let porto = Setup::simulated(&stage, "porto", rendezvous.port, 40.0, 440);
@@ -60,6 +60,8 @@ fn ffmpeg_hears_a_box_the_mix_and_each_peer_at_the_same_time_as_others_do() {
         (ffmpeg(&stage, &url("mix"), "udp", "3.wav"), 1_300),
         (ffmpeg(&stage, &url("mix"), "tcp", "4.wav"), 1_300),
         (gstreamer(&stage, &url("peers/lisboa"), None, "5.wav"), 1_300),
+        (mpv(&stage, &url("stream"), "udp", "6.wav"), 440),
+        (mpv(&stage, &url("mix"), "tcp", "7.wav"), 1_300),
     ];
     for (player, hertz) in players {
         player.assert_tone(hertz);
@@ -164,9 +166,7 @@ fn who_speaks_nonsense_is_told_so_and_nobody_else_notices() {
     let (mut porto, port) = start(&stage, 440);
     let url = format!("rtsp://127.0.0.1:{port}/stream");
     let healthy = [ffmpeg(&stage, &url, "udp", "udp.wav"), ffmpeg(&stage, &url, "tcp", "tcp.wav")];
-    porto.process.log.wait("both listen", |lines| {
-        (lines.iter().filter(|line| line.contains("127.0.0.1 listens to /stream")).count() == 2).then_some(())
-    });
+    healthy.iter().for_each(|player| player.wait_for_sound());
 
     for (bytes, status) in [
         (&b"GET /stream HTTP/1.1\r\nHost: porto\r\n\r\n"[..], 400),

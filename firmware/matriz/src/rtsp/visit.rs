@@ -19,8 +19,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
-/// Bytes read at once.
-const READ: usize = 4_096;
+/// Bytes read at once, and the time from one read to the next. More than any player needs, and so little that
+/// even a full house of floods leaves the control thread its time. Our choice.
+const READ: usize = 1_024;
+const READ_EVERY: Duration = Duration::from_millis(20);
 
 /// With more than this waiting to be sent, packets are left out and requests are not read: two seconds of
 /// a stereo program. Our choice.
@@ -43,6 +45,8 @@ pub struct Visit {
     out: Vec<u8>,
     /// When some of it was taken last, or when it began to wait.
     taken: Time,
+    /// Not before this is anything read again.
+    read_at: Time,
     closing: bool,
     /// The program that plays, with its name.
     program: Option<(String, Receiver<Arc<Packet>>)>,
@@ -75,6 +79,7 @@ impl Visit {
             connection: Connection::new(identity, now),
             out: Vec::new(),
             taken: now,
+            read_at: now,
             closing: false,
             program: None,
             place: None,
@@ -91,7 +96,7 @@ impl Visit {
         while !self.closing || !self.out.is_empty() {
             let rest = self.until_deadline();
             tokio::select! {
-                read = reader.read(&mut buffer), if !self.closing && self.out.len() < BACKLOG => match read {
+                read = reader.read(&mut buffer), if self.may_read() => match read {
                     Ok(length) if length > 0 => self.read(&buffer[..length]),
                     _ => return self.leave(),
                 },
@@ -116,14 +121,20 @@ impl Visit {
         linger(reader, writer).await;
     }
 
+    fn may_read(&self) -> bool {
+        !self.closing && self.out.len() < BACKLOG && clock::now() >= self.read_at
+    }
+
     fn read(&mut self, bytes: &[u8]) {
+        let now = clock::now();
+        self.read_at = now + READ_EVERY;
         let programs = self.shared.programs.names();
         let place = match self.place.take() {
             Some(place) => Some(place),
             None => Arc::clone(&self.shared.places).try_acquire_owned().ok(),
         };
         let house = House { programs: &programs, room: place.is_some() };
-        self.connection.handle_bytes(clock::now(), bytes, house);
+        self.connection.handle_bytes(now, bytes, house);
         self.place = place.filter(|_| self.connection.ssrc().is_some());
         self.register();
     }
@@ -160,9 +171,11 @@ impl Visit {
     }
 
     fn until_deadline(&self) -> Duration {
+        let now = clock::now();
         let stuck = (!self.out.is_empty()).then(|| self.taken + STUCK);
-        let deadline = self.connection.deadline().into_iter().chain(stuck).min();
-        deadline.map_or(STUCK, |deadline| deadline.since(clock::now()))
+        let read = (now < self.read_at).then_some(self.read_at);
+        let deadline = self.connection.deadline().into_iter().chain(stuck).chain(read).min();
+        deadline.map_or(STUCK, |deadline| deadline.since(now))
     }
 
     /// Carries out what the connection wants.
@@ -190,7 +203,7 @@ impl Visit {
     fn listen(&mut self, name: String) {
         match self.shared.programs.listen(&name) {
             Some(program) => {
-                tracing::info!("{} listens to /{name}", self.from.ip().to_canonical());
+                tracing::debug!("{} listens to /{name}", self.from.ip().to_canonical());
                 self.program = Some((name, program));
             }
             // It ended just now.
@@ -201,7 +214,7 @@ impl Visit {
     /// Listens to nothing any more.
     fn leave(&mut self) {
         if let Some((name, _)) = self.program.take() {
-            tracing::info!("{} does not listen to /{name} any more", self.from.ip().to_canonical());
+            tracing::debug!("{} does not listen to /{name} any more", self.from.ip().to_canonical());
         }
     }
 }

@@ -178,6 +178,16 @@ pub fn ffmpeg(stage: &Stage, url: &str, transport: &str, file: &str) -> Recorder
     Recorder { process: Process::start("ffmpeg", command.arg(&path)), path }
 }
 
+/// mpv, by `udp` or `tcp`.
+pub fn mpv(stage: &Stage, url: &str, transport: &str, file: &str) -> Recorder {
+    let mut command = Command::new("mpv");
+    command.args(["--no-config", "--no-video", "--really-quiet", &format!("--rtsp-transport={transport}")]);
+    command.args([&format!("--length={SECONDS}"), "--audio-format=s16", "--ao=pcm"]);
+    let path = stage.path(file);
+    command.arg(format!("--ao-pcm-file={}", path.display())).arg(url);
+    Recorder { process: Process::start("mpv", &mut command), path }
+}
+
 /// A player that records.
 pub struct Recorder {
     pub process: Process,
@@ -185,6 +195,15 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// Waits until it has half a second of sound.
+    pub fn wait_for_sound(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !std::fs::metadata(&self.path).is_ok_and(|file| file.len() > 100_000) {
+            assert!(Instant::now() < deadline, "{} records nothing: {}", self.process.name, self.process.log);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Waits for its end, and asserts that it has recorded a tone of −12 dB without a break: left, and right
     /// where it is not silent, as the simulated card's tone comes in on the left.
     pub fn assert_tone(mut self, hertz: u32) {
