@@ -111,10 +111,12 @@ fn the_table_has_a_line_for_each_box_and_needs_no_standard_input() {
     let place = format!("127.0.0.1:{}", rendezvous.port);
     monitor.out.wait_for(&[&format!("0 boxes at {place}: No clients connected")]);
     monitor.out.wait_for(&["  nobody is there"]);
-    let _porto = Player::start(&stage, &Setup::simulated(&stage, "porto", rendezvous.port, 0.0, 440));
+    let setup = Setup::simulated(&stage, "porto", rendezvous.port, 0.0, 440);
+    let _porto = Player::start(&stage, &setup);
     monitor.out.wait_for(&[&format!("1 box at {place}: [porto] connected with IP 127.0.0.1")]);
     let head = monitor.out.wait_for(&["  box    since     from       stream"]);
-    let row = monitor.out.wait_for(&["  porto  ", "  127.0.0.1  ", "reachable, port 8554"]);
+    let stream = format!("  127.0.0.1  reachable, port {}", setup.config["port"]);
+    let row = monitor.out.wait_for(&["  porto  ", &stream]);
     assert_eq!(head.find("from"), row.find("127.0.0.1"), "{head}\n{row}");
     assert_eq!(monitor.terminate().code(), Some(0));
 }
