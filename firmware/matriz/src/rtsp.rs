@@ -1,6 +1,6 @@
 //! The RTSP server of a box: players listen to what it sends, to the mix, and to each peer.
 //!
-//! Before it: [`crate::programs`], one encoder per program however many listen. After it: the players'
+//! Before it: [`crate::programs`], one encoder per programme however many listen. After it: the players'
 //! sockets. The decisions are `proto::rtsp`; here are the port, the limits, and a task per connection
 //! ([`visit`]). UDP goes through one pair of sockets for all ([`pair`]). The music does not depend on any
 //! of it: without its port the box says so and plays.

@@ -1,6 +1,6 @@
 //! RTSP, the server's side: one connection of a player that wants to listen.
 //!
-//! Sans-IO: what comes in by TCP, the packets of the program that is listened to and `now` go in; what
+//! Sans-IO: what comes in by TCP, the packets of the programme that is listened to and `now` go in; what
 //! goes out by TCP and UDP, and a deadline, come out. Before it: `matriz/src/rtsp.rs`, which has the
 //! sockets. `inbox` cuts requests out of bytes, `answer` judges them, `stream` makes packets RTP.
 //! A connection has one session at a time, and the session ends with it.
@@ -52,7 +52,7 @@ pub struct Identity {
 /// What can be listened to just now.
 #[derive(Clone, Copy, Debug)]
 pub struct House<'a> {
-    /// The programs, without a slash before them.
+    /// The programmes, without a slash before them.
     pub programs: &'a [String],
     /// Whether there is room for one more listener.
     pub room: bool,
@@ -72,7 +72,7 @@ pub enum Action {
         /// The datagram.
         bytes: Vec<u8>,
     },
-    /// From now on hand over the packets of this program, by [`Connection::handle_packet`].
+    /// From now on hand over the packets of this programme, by [`Connection::handle_packet`].
     Listen(String),
     /// No more packets.
     Rest,
@@ -147,7 +147,7 @@ impl Connection {
         }
     }
 
-    /// A packet of the program came that is listened to: it begins at this frame.
+    /// A packet of the programme came that is listened to: it begins at this frame.
     pub fn handle_packet(&mut self, now: Time, frame: i64, payload: &[u8]) {
         let Some(session) = self.session.as_mut().filter(|session| session.playing) else { return };
         let datagram = session.stream.packet(now, frame, payload);
@@ -161,7 +161,7 @@ impl Connection {
         self.heard = now;
     }
 
-    /// The program is over (its peer has left), or the box ends.
+    /// The programme is over (its peer has left), or the box ends.
     pub fn handle_end(&mut self) {
         self.end_session();
         self.close();

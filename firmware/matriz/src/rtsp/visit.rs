@@ -1,4 +1,4 @@
-//! One player's connection to the RTSP server: its socket, its program, its clock.
+//! One player's connection to the RTSP server: its socket, its programme, its clock.
 //!
 //! Between [`super`], which accepts it, and `proto::rtsp::Connection`, which decides. A player that does
 //! not read what it is sent loses packets, and after a while its connection; nobody else notices.
@@ -25,7 +25,7 @@ const READ: usize = 1_024;
 const READ_EVERY: Duration = Duration::from_millis(20);
 
 /// With more than this waiting to be sent, packets are left out and requests are not read: two seconds of
-/// a stereo program. Our choice.
+/// a stereo programme. Our choice.
 const BACKLOG: usize = 40_000;
 
 /// A player that takes nothing for this long is gone.
@@ -48,7 +48,7 @@ pub struct Visit {
     /// Not before this is anything read again.
     read_at: Time,
     closing: bool,
-    /// The program that plays, with its name.
+    /// The programme that plays, with its name.
     program: Option<(String, Receiver<Arc<Packet>>)>,
     /// The right to be a listener; there as long as the session.
     place: Option<OwnedSemaphorePermit>,
@@ -155,7 +155,7 @@ impl Visit {
         self.taken = clock::now();
     }
 
-    /// A packet of the program, or its end.
+    /// A packet of the programme, or its end.
     fn play(&mut self, packet: Option<&Packet>) {
         match packet {
             Some(packet) if self.out.len() < BACKLOG => {
@@ -219,7 +219,7 @@ impl Visit {
     }
 }
 
-/// The next packet of the program; `None` when it is over. What came too fast for us is left out.
+/// The next packet of the programme; `None` when it is over. What came too fast for us is left out.
 async fn next(program: &mut Option<(String, Receiver<Arc<Packet>>)>) -> Option<Arc<Packet>> {
     let Some((_, packets)) = program else { return std::future::pending().await };
     loop {

@@ -130,7 +130,7 @@ impl Connection {
     fn set_up(&mut self, request: &Request, house: House<'_>, named: bool) -> Judgement {
         let (_, program) = find(request, house.programs)?;
         match &self.session {
-            // One at a time: who wants two programs connects twice.
+            // One at a time: who wants two programmes connects twice.
             Some(_) if !named => return Err(self.not_now()),
             Some(session) if session.program != program => {
                 return Err(Reply::new(StatusCode::AggregateOperationNotAllowed));
@@ -196,12 +196,12 @@ impl Connection {
         Ok(Reply::new(StatusCode::Ok))
     }
 
-    /// The address of our session's program, if the request controls it: it must name the session, and its
-    /// program or the track of it.
+    /// The address of our session's programme, if the request controls it: it must name the session, and its
+    /// programme or the track of it.
     fn controlled(&self, request: &Request, house: House<'_>, named: bool) -> Result<String, Reply> {
         let session = self.session.as_ref().filter(|_| named);
         let session = session.ok_or(Reply::new(StatusCode::SessionNotFound))?;
-        // The program may be gone, and its listener still wants to leave.
+        // The programme may be gone, and its listener still wants to leave.
         find(request, std::slice::from_ref(&session.program)).map(|(base, _)| base).map_err(|refusal| {
             match find(request, house.programs) {
                 Ok(_) => Reply::new(StatusCode::AggregateOperationNotAllowed),
@@ -221,7 +221,7 @@ impl Connection {
     }
 }
 
-/// The program that a request is about, with its address as the player writes it: without a slash at the
+/// The programme that a request is about, with its address as the player writes it: without a slash at the
 /// end, and without the track.
 fn find(request: &Request, programs: &[String]) -> Result<(String, String), Reply> {
     let url = request.request_uri().filter(|url| url.scheme() == "rtsp"); // none: `*`

@@ -1,13 +1,13 @@
-//! What a program is, for players: the answer to DESCRIBE, in SDP.
+//! What a programme is, for players: the answer to DESCRIBE, in SDP.
 //!
-//! Before it: a request for a program that exists. After it: the player's SETUP of the one track.
+//! Before it: a request for a programme that exists. After it: the player's SETUP of the one track.
 //! Sources: RFC 8866 (SDP), RFC 2326 appendix C (its use in RTSP), RFC 7587 section 7 (Opus).
 
 use crate::rtp::{OPUS, OPUS_RTPMAP};
 use sdp_types::{Media, MediaType, Origin, Session, Time, TransportProto};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The track of a program below its address. There is one.
+/// The track of a programme below its address. There is one.
 pub const TRACK: &str = "audio";
 
 /// The description of `program` of the box `name`, as reached at the address `local`. `number` marks it,

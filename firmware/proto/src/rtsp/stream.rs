@@ -1,6 +1,6 @@
 //! The RTP stream of one listener: headers for packets, and sender reports.
 //!
-//! Before it: the packets of a program, the same for all listeners. After it: datagrams, or interleaved
+//! Before it: the packets of a programme, the same for all listeners. After it: datagrams, or interleaved
 //! data. Each listener is an RTP session of its own, with a source, sequence numbers and timestamps that
 //! begin anywhere. What the encoder gave and did not reach this stream is a gap in both, as if lost on the
 //! way; a pause is a gap in the timestamps only. Sources: RFC 3550 sections 5.1 and 6.4.1, RFC 7587.
@@ -26,7 +26,7 @@ pub struct Stream {
     offset: u32,
     /// Where the next packet begins, in frames since the beginning; goes on while the listener pauses.
     position: i64,
-    /// Which frame of the program is expected next; unknown after the start and after a pause.
+    /// Which frame of the programme is expected next; unknown after the start and after a pause.
     expected: Option<i64>,
     /// When position 0 was, in nanoseconds of the box's clock, judged by the packets that came earliest.
     origin: Option<i64>,
@@ -59,7 +59,7 @@ impl Stream {
         }
     }
 
-    /// The datagram of a packet that begins at this frame of its program.
+    /// The datagram of a packet that begins at this frame of its programme.
     pub fn packet(&mut self, now: Time, frame: i64, payload: &[u8]) -> Vec<u8> {
         let gap = self.expected.map_or(0, |expected| (frame - expected).max(0));
         self.sequence = self.sequence.wrapping_add((gap / PACKET) as u16); // wraps on the wire

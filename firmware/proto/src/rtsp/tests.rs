@@ -12,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const UDP: &str = "Transport: RTP/AVP;unicast;client_port=8556-8557\r\n";
 const TCP: &str = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
 
-/// A player before a box with three programs.
+/// A player before a box with three programmes.
 struct Player {
     connection: Connection,
     now: Time,
