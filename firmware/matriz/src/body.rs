@@ -4,6 +4,7 @@
 //! happened; what the session wants is carried out here. The body has no opinions.
 
 use crate::audio::{Card, Driver, jack, simulated};
+use crate::broadcast::Broadcast;
 use crate::clock;
 use crate::config::{Config, Sound};
 use crate::net::{self, Bell, Control, Network, Parts};
@@ -49,9 +50,18 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
     let (socket, media) = net::bind(config)?;
     realtime::lock_memory();
     let taps = Taps::default();
+    let programs = Programs::new(taps.clone());
     // They outlive the card: who listens hears nothing while it is gone, and music again when it is back.
-    let rtsp = rtsp::Server::start(config, Programs::new(taps.clone()));
-    let played = play(config, &mut show, &mut stop, &socket, &media, &endpoint, &taps).await;
+    let rtsp = rtsp::Server::start(config, programs.clone());
+    let mut broadcast = Broadcast::start(config, &programs);
+    let show = |status: &Status| {
+        show(status);
+        broadcast.iter_mut().for_each(|broadcast| broadcast.hear(status));
+    };
+    let played = play(config, show, &mut stop, &socket, &media, &endpoint, &taps).await;
+    if let Some(broadcast) = broadcast {
+        broadcast.leave().await;
+    }
     if let Some(rtsp) = rtsp {
         rtsp.stop().await;
     }

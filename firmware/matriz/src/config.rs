@@ -94,7 +94,12 @@ pub struct Config {
     /// Settings of the simulated card.
     #[serde(default)]
     pub simulated: Simulated,
+    /// Where an audience can listen; nowhere if absent.
+    pub broadcast: Option<Broadcast>,
 
+    /// Whether this box plays nothing and only listens, which the command line says (`matriz broadcast`).
+    #[serde(skip)]
+    pub only_listens: bool,
     /// The file that all this comes from, as it was named.
     #[serde(skip)]
     pub file: PathBuf,
@@ -152,6 +157,23 @@ impl Default for Simulated {
     fn default() -> Self {
         Simulated { ppm: 0.0, period: 120, input: Input::Silence, output: None, phase_us: 0 }
     }
+}
+
+/// Streams for an audience on an Icecast server, table `[broadcast]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Broadcast {
+    /// The mount of the mix, with user and password; not to be logged.
+    pub url: String,
+    /// The mounts of all sites, with `{name}` for the site's name; none if absent. Not to be logged.
+    pub sites: Option<String>,
+    /// What listeners see as the stream's name; the box's name if absent.
+    pub name: Option<String>,
+    /// What listeners see about it.
+    pub description: Option<String>,
+    /// Whether the server may list it in public directories.
+    #[serde(default)]
+    pub public: bool,
 }
 
 /// What comes into the simulated card: `"silence"`, `"tone:440"`, or the path of a WAV file.
@@ -311,6 +333,21 @@ impl Config {
     /// The name that the box goes by in JACK.
     pub fn jack_name(&self) -> &str {
         self.jack.client_name.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Makes it a box that only listens, without a sound card, for an audience.
+    ///
+    /// # Errors
+    /// If it does not say where the audience is.
+    pub fn only_listen(mut self) -> Result<Config, ConfigError> {
+        if self.broadcast.is_none() {
+            let table = "{\"url\": \"http://source:password@icecast.example:8000/mix.opus\"}";
+            return Err(self.wrong("broadcast", format!("the key \"broadcast\" is missing, such as {table}")));
+        }
+        self.only_listens = true;
+        self.sound = Sound::Simulated;
+        self.simulated = Simulated::default();
+        Ok(self)
     }
 
     /// A mistake that shows only later, such as a taken port or a file that `key` names and that is not

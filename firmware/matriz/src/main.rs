@@ -7,6 +7,7 @@
 
 mod audio;
 mod body;
+mod broadcast;
 mod clock;
 mod config;
 mod demo;
@@ -42,6 +43,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Listen to the others without a sound card, and send them to the audience of "broadcast"
+    Broadcast {
+        /// Configuration, as for a box that plays
+        file: Option<PathBuf>,
+        /// Print the status as a line of JSON, four times a second
+        #[arg(long)]
+        json: bool,
+    },
     /// Play a session of three boxes on this computer and measure it
     Demo(demo::Options),
     /// Watch a rendezvous: who is there, since when, from where; type refresh or exit
@@ -63,7 +72,13 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let done = match arguments.command {
-        None => play(arguments),
+        None => Config::find(arguments.file.as_deref())
+            .map_err(Into::into)
+            .and_then(|config| play(&config, arguments.json)),
+        Some(Command::Broadcast { file, json }) => Config::find(file.as_deref())
+            .and_then(Config::only_listen)
+            .map_err(Into::into)
+            .and_then(|config| play(&config, json)),
         Some(Command::Demo(options)) => demo::run(options),
         Some(Command::Monitor(options)) => monitor::run(&options),
         Some(Command::Tape(options)) => demo::tape::run(&options),
@@ -77,8 +92,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn play(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::find(arguments.file.as_deref())?;
+fn play(config: &Config, json: bool) -> anyhow::Result<()> {
     if let Some(server) = &config.jack.server {
         // SAFETY: no other thread runs yet, so nobody reads the environment meanwhile. libjack takes the
         // server's name from here, since the `jack` crate cannot hand it over.
@@ -86,11 +100,11 @@ fn play(arguments: Arguments) -> anyhow::Result<()> {
     }
     config.without_tls().iter().for_each(|sentence| tracing::info!("{sentence}"));
     config.not_yet().iter().for_each(|sentence| tracing::warn!("{sentence}"));
-    let draw = !arguments.json && std::io::stdout().is_terminal();
+    let draw = !json && std::io::stdout().is_terminal();
     let show = |status: &Status| {
         let mut out = std::io::stdout().lock();
         // Whoever read our standard output may be gone; the music plays on.
-        let _ = match arguments.json {
+        let _ = match json {
             true => serde_json::to_writer(&mut out, status)
                 .map_err(Into::into)
                 .and_then(|()| out.write_all(b"\n")),
@@ -102,5 +116,5 @@ fn play(arguments: Arguments) -> anyhow::Result<()> {
         let _ = out.flush();
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(body::run(&config, show))
+    runtime.block_on(body::run(config, show))
 }

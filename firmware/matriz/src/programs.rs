@@ -1,9 +1,12 @@
 //! Programmes: what an audience hears, as Opus packets of 20 ms that any player understands.
 //!
-//! `stream` is what this box plays, `mix` everybody else, `peers/NAME` one of them alone. Comes after [`crate::taps`];
+//! `stream` is what this box plays, `mix` everybody else, `peers/NAME` one of them alone, `session` all of them and
+//! this box. Comes after [`crate::taps`];
 //! before the RTSP server and the broadcast. There is one encoder for each programme, however many listen, and it
 //! runs in a thread of its own only while somebody does. Delay does not matter here, steadiness does: a
 //! programme never stops for somebody who is away, and its frames are counted without a jump.
+
+mod sum;
 
 use crate::taps::{Taps, Wanted};
 use audiopus::coder::Encoder;
@@ -12,6 +15,7 @@ use engine::MAX_CYCLE;
 use engine::tap::{Block, Source};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use sum::Sum;
 use tokio::sync::{broadcast, mpsc};
 
 /// Frames in a packet: 20 ms.
@@ -52,10 +56,10 @@ impl Programs {
         Programs { taps, running: Arc::default() }
     }
 
-    /// The programmes that there are: `stream`, `mix`, and one for each peer who was ever there.
+    /// The programmes that there are: `stream`, `mix`, `session`, and one for each peer who was ever there.
     pub fn names(&self) -> Vec<String> {
         let peers = self.taps.known().into_iter().map(|name| format!("peers/{name}"));
-        ["stream".to_owned(), "mix".to_owned()].into_iter().chain(peers).collect()
+        ["stream", "mix", "session"].map(str::to_owned).into_iter().chain(peers).collect()
     }
 
     /// The packets of a programme from now on; `None` if there is no such programme, or the system gives no thread for
@@ -69,9 +73,14 @@ impl Programs {
         let (to, packets) = broadcast::channel(WAITING);
         let programme =
             Programme { name: name.to_owned(), to: to.clone(), running: Arc::clone(&self.running) };
+        let both = wanted == Wanted::OwnAndMix;
         let blocks = self.taps.listen(wanted);
         let builder = std::thread::Builder::new().name("programme".to_owned());
-        builder.spawn(move || programme.run(blocks)).ok()?;
+        let run = move || match both {
+            true => programme.run(blocks, Sum::default()),
+            false => programme.run(blocks, Sound::default()),
+        };
+        builder.spawn(run).ok()?;
         running.insert(name.to_owned(), to);
         Some(packets)
     }
@@ -86,6 +95,7 @@ impl Programs {
         match name {
             "stream" => Some(Wanted::Only(Source::Own)),
             "mix" => Some(Wanted::Only(Source::Mix)),
+            "session" => Some(Wanted::OwnAndMix),
             _ => {
                 let peer = name.strip_prefix("peers/")?;
                 self.taps.known().iter().any(|known| known == peer).then(|| Wanted::Named(peer.to_owned()))
@@ -109,9 +119,8 @@ struct Programme {
 }
 
 impl Programme {
-    fn run(self, mut blocks: mpsc::Receiver<Block>) {
+    fn run(self, mut blocks: mpsc::Receiver<Block>, mut sound: impl Pieces) {
         let encoder = encoder();
-        let mut sound = Sound::default();
         let mut frame = 0;
         let mut bytes = [0; 1_500];
         while let Some(block) = blocks.blocking_recv() {
@@ -139,7 +148,15 @@ impl Programme {
     }
 }
 
-/// Blocks in, pieces of 20 ms out, with silence for what is missing.
+/// Blocks in, pieces of 20 ms out (interleaved, two channels), with silence for what is missing.
+trait Pieces {
+    /// Takes a block.
+    fn push(&mut self, block: &Block);
+    /// The next piece, if it is complete.
+    fn pop(&mut self) -> Option<Vec<f32>>;
+}
+
+/// The pieces of one source.
 #[derive(Default)]
 struct Sound {
     /// Interleaved, two channels.
@@ -148,7 +165,7 @@ struct Sound {
     next: Option<i64>,
 }
 
-impl Sound {
+impl Pieces for Sound {
     fn push(&mut self, block: &Block) {
         let gap = self.next.map_or(0, |next| block.frame - next);
         if (1..=LONGEST_GAP).contains(&gap) {

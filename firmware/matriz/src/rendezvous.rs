@@ -7,18 +7,17 @@
 //!
 //! Source: RFC 6455 (WebSocket), and `proto::rendezvous` for what the frames say.
 
-mod backoff;
+pub mod backoff;
 mod endpoint;
 mod tls;
 
 pub use endpoint::Endpoint;
 pub use tls::TlsFiles;
 
-use backoff::Backoff;
+use backoff::{AFTER_REFUSAL, Backoff, random};
 use futures_util::{SinkExt, StreamExt};
 use proto::rendezvous::FromServer;
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -40,9 +39,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a goodbye may take; nobody depends on it.
 const GOODBYE: Duration = Duration::from_millis(500);
-
-/// The next try after a refusal. Somebody must mend a file first, so there is no hurry.
-const AFTER_REFUSAL: Duration = Duration::from_secs(15);
 
 /// The longest reason of the rendezvous that is shown, in characters.
 const LONGEST_REASON: usize = 200;
@@ -295,11 +291,6 @@ fn refusal(text: &str) -> Option<String> {
 /// A text from the network as it may be shown: one line, of moderate length.
 pub fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect::<String>().trim().to_owned()
-}
-
-/// Any number, different in every box: the standard library seeds its hash tables with such.
-fn random() -> u64 {
-    RandomState::new().hash_one(0)
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub enum Wanted {
     Everything,
     /// One source.
     Only(Source),
+    /// The own input and the mix: who adds them up has the whole session.
+    OwnAndMix,
     /// One peer by name, wherever he sits: while he is away, blocks of silence of [`Source::Mix`].
     Named(String),
 }
@@ -100,6 +102,7 @@ impl Hub {
     fn mask(&self, wanted: &Wanted) -> u32 {
         match wanted {
             Wanted::Only(source) => source.mask().0,
+            Wanted::OwnAndMix => Source::Own.mask().0 | Source::Mix.mask().0,
             Wanted::Named(name) => self.slot(name).map_or(Source::Mix, Source::Peer).mask().0,
             Wanted::Everything => {
                 let peers = (0..SLOTS as u8).filter(|slot| self.names[usize::from(*slot)].is_some());
@@ -116,6 +119,7 @@ impl Hub {
             let block = match wanted {
                 Wanted::Everything => Some(*block),
                 Wanted::Only(source) => (*source == block.source).then_some(*block),
+                Wanted::OwnAndMix => matches!(block.source, Source::Own | Source::Mix).then_some(*block),
                 Wanted::Named(name) => named(name, names, block),
             };
             // Full: he is too slow, and this is lost for him alone. Closed: he is taken off the list below.

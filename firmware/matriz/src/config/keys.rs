@@ -6,6 +6,7 @@
 
 use super::text::{Fault, Format, Text, path};
 use super::{Input, MINIMAL};
+use crate::broadcast::mount::Mount;
 use proto::rendezvous::WEB_CLIENT;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -14,6 +15,13 @@ use tokio_tungstenite::tungstenite::http::Uri;
 
 /// Most characters of a box's name: it is a JACK client's name and one line on the front panel.
 const LONGEST_NAME: usize = 32;
+
+/// Most characters of a text that listeners of a broadcast see.
+const LONGEST_LINE: usize = 200;
+
+/// What a mount and the mounts of all sites look like.
+const MOUNT: &str = "http://source:password@icecast.example:8000/mix.opus";
+const MOUNTS: &str = "http://source:password@icecast.example:8000/{name}.opus";
 
 /// Names that the protocol uses itself: a web page's, and two keys of what it is told.
 const RESERVED: [&str; 3] = [WEB_CLIENT, "restart", "refresh"];
@@ -26,8 +34,14 @@ enum Kind {
     Secret,
     /// Where the rendezvous is.
     Url,
+    /// A mount on an Icecast server; its password is never shown.
+    Mount,
+    /// The mounts of all sites, with `{name}` in the path.
+    Mounts,
     /// Any text: a file, a network card.
     Text,
+    /// A text that listeners see: one line.
+    Line,
     /// An IPv4 or IPv6 address.
     Address,
     /// What the simulated card hears.
@@ -44,6 +58,8 @@ enum Kind {
     Word(&'static [&'static str]),
     /// A table with keys of its own.
     Table(&'static [Key]),
+    /// A table with keys of its own, the first of which it cannot do without.
+    TableWith(&'static [Key]),
 }
 
 /// A key's name and what it may be.
@@ -81,6 +97,7 @@ const KEYS: &[Key] = &[
     ("gain_db", Kind::Number(-60.0, 20.0)),
     ("jack", Kind::Table(JACK)),
     ("simulated", Kind::Table(SIMULATED)),
+    ("broadcast", Kind::TableWith(BROADCAST)),
 ];
 
 const JACK: &[Key] = &[("server", Kind::Text), ("client_name", Kind::Text), ("connect", Kind::Flag)];
@@ -91,6 +108,14 @@ const SIMULATED: &[Key] = &[
     ("input", Kind::Input),
     ("output", Kind::Text),
     ("phase_us", Kind::Whole(0, 4_294_967_295)),
+];
+
+const BROADCAST: &[Key] = &[
+    ("url", Kind::Mount),
+    ("sites", Kind::Mounts),
+    ("name", Kind::Line),
+    ("description", Kind::Line),
+    ("public", Kind::Flag),
 ];
 
 /// Judges every key of `text` and takes away those that say nothing (`null`, or an empty text where the
@@ -128,6 +153,10 @@ impl Judge<'_> {
             match (keys.iter().find(|(key, _)| key == name), value) {
                 (None, _) => self.fault(&here, self.unknown(keys, parent, name)),
                 (Some((_, Kind::Table(keys))), Value::Object(table)) => self.table(keys, &here, table),
+                (Some((_, Kind::TableWith(keys))), Value::Object(table)) => {
+                    self.table(keys, &here, table);
+                    self.first(keys, &here, table);
+                }
                 (Some((_, kind)), value) => {
                     if let Err(what) = kind.judge(value) {
                         self.fault(&here, format!("\"{name}\" must be {what}"));
@@ -146,6 +175,14 @@ impl Judge<'_> {
             Format::Toml => format!("{key} = \"{value}\""),
         };
         self.fault(key, format!("the key \"{key}\" is missing; add a line such as {line}"));
+    }
+
+    /// The first of `keys` must be in its table.
+    fn first(&mut self, keys: &[Key], here: &str, table: &Map<String, Value>) {
+        if let Some((key, _)) = keys.first().filter(|(key, _)| !table.contains_key(*key)) {
+            let missing = format!("the key \"{key}\" is missing in {}", self.table_name(here));
+            self.fault(here, format!("{missing}; docs/configuration.md says what it may be"));
+        }
     }
 
     /// The sentence for a key that is not in `keys`, with the one that was probably meant.
@@ -177,7 +214,7 @@ impl Judge<'_> {
 
 /// The table that key `name` belongs to, if there is such a key (empty: the top).
 fn home_of(name: &str) -> Option<&'static str> {
-    [("", KEYS), ("jack", JACK), ("simulated", SIMULATED)]
+    [("", KEYS), ("jack", JACK), ("simulated", SIMULATED), ("broadcast", BROADCAST)]
         .into_iter()
         .find_map(|(home, keys)| keys.iter().any(|(key, _)| *key == name).then_some(home))
 }
@@ -189,7 +226,10 @@ impl Kind {
             Kind::Name => value.as_str().is_some_and(is_name),
             Kind::Secret => value.as_str().is_some_and(is_key),
             Kind::Url => return judge_url(value),
+            Kind::Mount => return judge_mount(value, MOUNT, Mount::new),
+            Kind::Mounts => return judge_mount(value, MOUNTS, |url| Mount::of_site(url, "site")),
             Kind::Text => value.is_string(),
+            Kind::Line => value.as_str().is_some_and(is_line),
             Kind::Address => value.as_str().is_some_and(|text| text.parse::<IpAddr>().is_ok()),
             Kind::Input => value.as_str().is_some_and(|text| Input::try_from(text.to_owned()).is_ok()),
             Kind::Flag => value.is_boolean(),
@@ -197,7 +237,7 @@ impl Kind {
             Kind::Number(least, most) => value.as_f64().is_some_and(|n| (*least..=*most).contains(&n)),
             Kind::Either(one, other) => value.as_f64().is_some_and(|n| n == *one || n == *other),
             Kind::Word(words) => value.as_str().is_some_and(|text| words.contains(&text)),
-            Kind::Table(_) => false, // a table with its keys was judged by `Judge::table`
+            Kind::Table(_) | Kind::TableWith(_) => false, // a table with its keys was judged by `Judge::table`
         };
         if right { Ok(()) } else { Err(self.wish(value)) }
     }
@@ -213,7 +253,8 @@ impl Kind {
                 return "a text in quotes, not empty and without quotes, backslashes or line ends in it"
                     .to_owned();
             }
-            Kind::Url | Kind::Text => "a text in quotes".to_owned(),
+            Kind::Url | Kind::Mount | Kind::Mounts | Kind::Text => "a text in quotes".to_owned(),
+            Kind::Line => format!("a text in quotes, one line of at most {LONGEST_LINE} characters"),
             Kind::Address => "an address such as \"192.168.1.20\"".to_owned(),
             Kind::Input => {
                 "\"silence\", \"tone:440\" (20 to 20000 hertz) or the path of a WAV file".to_owned()
@@ -224,7 +265,7 @@ impl Kind {
             Kind::Number(least, most) => format!("a number from {least} to {most}"),
             Kind::Either(one, other) => format!("{one} or {other}"),
             Kind::Word(words) => format!("\"{}\"", words.join("\" or \"")),
-            Kind::Table(_) => "a table with keys of its own".to_owned(),
+            Kind::Table(_) | Kind::TableWith(_) => "a table with keys of its own".to_owned(),
         };
         format!("{wish}, but it is {}", shown(value))
     }
@@ -255,6 +296,25 @@ fn judge_url(value: &Value) -> Result<(), String> {
         (Some("ws" | "wss"), _) => Err(format!("an address with a host {example}, {but}")),
         _ => Err(format!("an address that begins with ws:// or wss:// {example}, {but}")),
     }
+}
+
+/// A text that may be a line of an HTTP header.
+fn is_line(text: &str) -> bool {
+    text.chars().count() <= LONGEST_LINE && !text.chars().any(char::is_control)
+}
+
+/// What is wrong with a mount is told without the value, for a password is in it.
+fn judge_mount(
+    value: &Value,
+    example: &str,
+    mount: impl Fn(&str) -> Result<Mount, &'static str>,
+) -> Result<(), String> {
+    let but = match value.as_str().map(mount) {
+        Some(Ok(_)) => return Ok(()),
+        Some(Err(lack)) => lack,
+        None => "is no text in quotes",
+    };
+    Err(format!("an address such as \"{example}\", but it {but}"))
 }
 
 /// A value as it is shown in an error, shortened.

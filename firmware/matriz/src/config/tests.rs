@@ -59,6 +59,7 @@ fn three_keys_are_enough_in_both_formats() {
         assert_eq!(config.simulated, Simulated::default());
         assert_eq!((config.simulated.period, config.interface), (120, None));
         assert_eq!((config.record, config.record_folder.as_path()), (false, Path::new("recordings")));
+        assert_eq!(config.broadcast, None);
     }
 }
 
@@ -71,7 +72,9 @@ fn every_key_is_read_the_same_from_both_formats() {
         "channels": 2, "separate": true, "codec": "l24", "bitrate": 96, "packet_ms": 5, "uplink": 800,
         "prediction": true, "depth": "safe", "gain_db": -3,
         "jack": {"server": "s", "client_name": "n", "connect": false},
-        "simulated": {"ppm": 40, "period": 64, "input": "in.wav", "output": "out.wav", "phase_us": 7}}"#;
+        "simulated": {"ppm": 40, "period": 64, "input": "in.wav", "output": "out.wav", "phase_us": 7},
+        "broadcast": {"url": "http://source:a@b/mix", "sites": "http://source:a@b/{name}", "name": "N",
+            "description": "D", "public": true}}"#;
     let in_toml = r#"
         key = "k"
         name = "Évora 2"
@@ -103,7 +106,13 @@ fn every_key_is_read_the_same_from_both_formats() {
         period = 0x40
         input = "in.wav"
         output = "out.wav"
-        phase_us = 7"#;
+        phase_us = 7
+        [broadcast]
+        url = "http://source:a@b/mix"
+        sites = "http://source:a@b/{name}"
+        name = "N"
+        description = "D"
+        public = true"#;
     let one = Config::parse(in_json, Path::new("set/client.json")).unwrap();
     let other = Config::parse(in_toml, Path::new("set/matriz.TOML")).unwrap();
     for config in [&one, &other] {
@@ -121,6 +130,10 @@ fn every_key_is_read_the_same_from_both_formats() {
         assert_eq!(config.wish(), wish, "plain samples have no bit rate");
         assert_eq!((config.record, config.record_folder.as_path()), (true, Path::new("set/takes")));
         assert_eq!(config.not_yet().len(), 3);
+        let broadcast = config.broadcast.as_ref().unwrap();
+        assert_eq!((broadcast.url.as_str(), broadcast.public), ("http://source:a@b/mix", true));
+        assert_eq!(broadcast.sites.as_deref(), Some("http://source:a@b/{name}"));
+        assert_eq!((broadcast.name.as_deref(), broadcast.description.as_deref()), (Some("N"), Some("D")));
     }
     let strip = |config: &Config| Config { file: PathBuf::new(), lines: BTreeMap::new(), ..config.clone() };
     assert_eq!(format!("{:?}", strip(&one)), format!("{:?}", strip(&other)));
@@ -261,6 +274,37 @@ fn names_keys_and_addresses_are_those_that_the_wire_can_carry() {
         assert!(told.contains("line 4: \"url\" must be an address"), "{bad}: {told}");
         assert!(told.contains("such as \"ws://localhost:5000/config\", but it is \""), "{bad}: {told}");
     }
+}
+
+#[test]
+fn what_is_no_mount_is_told_without_its_password() {
+    let broadcast = |inside: &str| refused(seed_and(&format!("\"broadcast\": {{{inside}}}")));
+    let mount = "must be an address such as \"http://source:password@icecast.example:8000/mix.opus\", but it";
+    for (url, lack) in [
+        ("\"ftp://source:topsecret@icecast.example/mix\"", "does not begin with http://"),
+        ("\"http://icecast.example:8000/mix\"", "has no user and password before the host"),
+        ("\"http://source:topsecret@icecast.example\"", "has no mount after the host"),
+        ("\"https://source:topsecret@icecast.example/mix\"", "begins with https://"),
+        ("\"http://source:topsecret@icecast.example/a b\"", "is no address"),
+        ("5", "is no text in quotes"),
+    ] {
+        let told = broadcast(&format!("\"url\": {url}"));
+        assert!(told.starts_with(&format!("client.json, line 10: \"url\" {mount} {lack}")), "{url}: {told}");
+        assert!(!told.contains("topsecret"), "{told}");
+    }
+    let url = "\"url\": \"http://source:topsecret@a/mix\"";
+    let told = broadcast(&format!("{url}, \"sites\": \"http://source:topsecret@a/site\""));
+    assert!(told.contains("8000/{name}.opus\", but it has no {name} in its path"), "{told}");
+    assert!(!told.contains("topsecret"), "{told}");
+    let told = broadcast(&format!("{url}, \"name\": \"a\\r\\nice-public: 1\""));
+    assert!(told.contains("\"name\" must be a text in quotes, one line of at most 200 characters"), "{told}");
+    let missing = "client.json, line 10: the key \"url\" is missing in \"broadcast\"; ";
+    for inside in ["", "\"public\": true", "\"url\": \"\""] {
+        let told = broadcast(inside);
+        assert!(told.starts_with(missing), "{told}");
+    }
+    let told = broadcast(&format!("{url}, \"titel\": \"a\""));
+    assert!(told.contains("there is no key \"titel\" in \"broadcast\"; "), "{told}");
 }
 
 #[test]

@@ -1,25 +1,29 @@
-//! When to try again: soon at first, then ever more slowly.
+//! When to try again: soon at first, then ever more slowly. For the rendezvous, and for broadcasts.
 //!
-//! Pure: takes how long a connection lasted and a random number, gives a time to wait. The randomness
-//! spreads a room full of boxes that lost the same rendezvous at the same moment.
+//! Takes how long a connection lasted and a random number, gives a time to wait. The randomness spreads a
+//! room full of boxes that lost the same server at the same moment.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// The first wait: a rendezvous that was restarted is back within a second.
+/// The first wait: a server that was restarted is back within a second.
 const FIRST: Duration = Duration::from_millis(250);
+
+/// The next try after a refusal. Somebody must mend a file first, so there is no hurry.
+pub const AFTER_REFUSAL: Duration = Duration::from_secs(15);
 
 /// The longest wait, before jitter.
 const LONGEST: Duration = Duration::from_secs(15);
 
 /// A connection that lasted this long was a good one; the next wait is the first again.
-const GOOD: Duration = Duration::from_secs(30);
+pub const GOOD: Duration = Duration::from_secs(30);
 
 /// Jitter: each wait is longer or shorter by up to this part of itself.
 const JITTER: f64 = 0.2;
 
 /// The waits between tries: 0.25 s, doubling to 15 s, each ±20 %.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     wait: Duration,
 }
 
@@ -44,6 +48,11 @@ impl Backoff {
         let part = random as f64 / u64::MAX as f64; // 0 to 1
         wait.mul_f64(1.0 + JITTER * (2.0 * part - 1.0))
     }
+}
+
+/// Any number, different in every box: the standard library seeds its hash tables with such.
+pub fn random() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! JACK server, [`rtsp`] has players of others, [`sound`] is what was played and what was heard.
 #![allow(dead_code, clippy::unwrap_used, reason = "helpers of tests; each file uses its own part")]
 
+pub mod icecast;
 pub mod jackd;
 pub mod player;
 pub mod process;
