@@ -239,6 +239,25 @@ fn when_the_box_starts_again_listeners_wait_at_the_other_mount_and_come_back() {
 }
 
 #[test]
+fn a_server_that_was_away_is_found_again() {
+    let stage = Stage::new();
+    let mut icecast = Icecast::start(&stage, "");
+    let mut porto = Player::start(&stage, &porto(&stage, free_port(), &icecast.source("mix.opus")));
+    wait_on_air(&porto, &icecast.mount("mix.opus"));
+    icecast.process.kill();
+    porto.process.log.wait_for(&["broadcast: ", &format!("127.0.0.1:{}", icecast.port), "trying again"]);
+    let icecast = Icecast::start_at(&stage, icecast.port, "");
+    porto.process.log.wait("it is on the air again", |lines| {
+        (lines.iter().filter(|line| line.contains("on the air")).count() == 2).then_some(())
+    });
+    let listener = Listener::start(&stage, "audience", &[], &icecast.mount("mix.opus"));
+    listener.wait(2 * SECOND);
+    let heard = listener.stop();
+    porto.stop();
+    assert!(share(&heard[24_000..72_000], PORTO) > 0.99, "porto is heard again");
+}
+
+#[test]
 fn what_is_wrong_with_the_server_is_said_once_and_the_box_plays_on() {
     let stage = Stage::new();
     let icecast = Icecast::start(&stage, "");

@@ -28,9 +28,13 @@ pub struct Icecast {
 impl Icecast {
     /// Starts a server, with `mounts` (XML) beside the usual, and waits until it answers.
     pub fn start(stage: &Stage, mounts: &str) -> Icecast {
-        let port = free_port();
+        Icecast::start_at(stage, free_port(), mounts)
+    }
+
+    /// As [`Icecast::start`], at this port of loopback.
+    pub fn start_at(stage: &Stage, port: u16, mounts: &str) -> Icecast {
         let folder = stage.path("icecast");
-        std::fs::create_dir(&folder).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
         let open = |path: &PathBuf| std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
         open(&stage.path(""));
         open(&folder);
