@@ -50,7 +50,7 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
     let (socket, media) = net::bind(config)?;
     realtime::lock_memory();
     let taps = Taps::default();
-    let programs = Programs::new(taps.clone());
+    let programs = Programs::new(taps.clone()).playing(config.format().layout, config.gain_db);
     // They outlive the card: who listens hears nothing while it is gone, and music again when it is back.
     let rtsp = rtsp::Server::start(config, programs.clone());
     let mut broadcast = Broadcast::start(config, &programs);

@@ -13,6 +13,7 @@ use audiopus::coder::Encoder;
 use audiopus::{Application, Bitrate, Channels, SampleRate};
 use engine::MAX_CYCLE;
 use engine::tap::{Block, Source};
+use proto::format::Layout;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use sum::Sum;
@@ -44,6 +45,7 @@ pub struct Packet {
 #[derive(Clone)]
 pub struct Programs {
     taps: Taps,
+    own: Own,
     running: Arc<Mutex<Running>>,
 }
 
@@ -53,7 +55,13 @@ type Running = HashMap<String, broadcast::Sender<Arc<Packet>>>;
 impl Programs {
     /// Programmes of what comes out of `taps`.
     pub fn new(taps: Taps) -> Self {
-        Programs { taps, running: Arc::default() }
+        Programs { taps, own: Own { layout: Layout::Stereo, gain: 1.0 }, running: Arc::default() }
+    }
+
+    /// The own input is heard as the others hear it: in this layout, with this gain in decibels. Without this, as the
+    /// card captures it.
+    pub fn playing(self, layout: Layout, gain_db: f32) -> Self {
+        Programs { own: Own { layout, gain: 10_f32.powf(gain_db / 20.0) }, ..self }
     }
 
     /// The programmes that there are: `stream`, `mix`, `session`, and one for each peer who was ever there.
@@ -71,8 +79,12 @@ impl Programs {
             return Some(packets.subscribe());
         }
         let (to, packets) = broadcast::channel(WAITING);
-        let programme =
-            Programme { name: name.to_owned(), to: to.clone(), running: Arc::clone(&self.running) };
+        let programme = Programme {
+            name: name.to_owned(),
+            to: to.clone(),
+            own: self.own,
+            running: Arc::clone(&self.running),
+        };
         let both = wanted == Wanted::OwnAndMix;
         let blocks = self.taps.listen(wanted);
         let builder = std::thread::Builder::new().name("programme".to_owned());
@@ -115,6 +127,7 @@ fn encoder() -> Encoder {
 struct Programme {
     name: String,
     to: broadcast::Sender<Arc<Packet>>,
+    own: Own,
     running: Arc<Mutex<Running>>,
 }
 
@@ -124,7 +137,7 @@ impl Programme {
         let mut frame = 0;
         let mut bytes = [0; 1_500];
         while let Some(block) = blocks.blocking_recv() {
-            sound.push(&block);
+            sound.push(&if block.source == Source::Own { self.own.heard(block) } else { block });
             while let Some(piece) = sound.pop() {
                 // It cannot fail with these lengths; if it does, a packet is missing, as on any network.
                 let length = encoder.encode_float(&piece, &mut bytes).unwrap_or(0);
@@ -145,6 +158,27 @@ impl Programme {
             running.remove(&self.name);
         }
         over
+    }
+}
+
+/// How the own input, which the tap has as it was captured, is sent to the others.
+#[derive(Clone, Copy)]
+struct Own {
+    layout: Layout,
+    gain: f32,
+}
+
+impl Own {
+    /// The block as the others hear it: one signal, or two that have nothing to do with each other, in the middle.
+    fn heard(self, mut block: Block) -> Block {
+        for frame in &mut block.samples {
+            let [left, right] = frame.map(|sample| sample * self.gain);
+            *frame = match self.layout {
+                Layout::Stereo => [left, right],
+                Layout::Mono | Layout::Separate => [left + right; 2],
+            };
+        }
+        block
     }
 }
 
@@ -213,6 +247,19 @@ mod tests {
         let loud = |n: usize| piece[2 * n] == 1.0;
         assert!(loud(127) && !loud(128) && !loud(827) && loud(828) && loud(959));
         assert!(sound.pop().is_none());
+    }
+
+    #[test]
+    fn the_own_input_is_heard_as_the_others_hear_it() {
+        let heard = |layout, gain_db| {
+            let programs = Programs::new(Taps::default()).playing(layout, gain_db);
+            let block = Block { source: Source::Own, frame: 0, frames: 128, samples: [[0.5, 0.0]; 128] };
+            programs.own.heard(block).samples[127]
+        };
+        assert_eq!(heard(Layout::Stereo, 0.0), [0.5, 0.0]);
+        assert_eq!(heard(Layout::Mono, 0.0), [0.5, 0.5], "one microphone is not only on the left");
+        assert_eq!(heard(Layout::Separate, 0.0), [0.5, 0.5], "nor is one of two musicians");
+        assert_eq!(heard(Layout::Stereo, 20.0), [5.0, 0.0]);
     }
 
     /// Plays a tone into `to` for so many blocks.
