@@ -97,12 +97,6 @@ impl Programs {
         Some(packets)
     }
 
-    /// Frames by which the sound lags behind its packets' frames: the encoder's look-ahead, for players to skip
-    /// (RFC 7845 section 4.2).
-    pub fn look_ahead() -> u16 {
-        encoder().lookahead().ok().and_then(|frames| u16::try_from(frames).ok()).unwrap_or(312)
-    }
-
     fn wanted(&self, name: &str) -> Option<Wanted> {
         match name {
             "stream" => Some(Wanted::Only(Source::Own)),
@@ -293,7 +287,7 @@ mod tests {
             assert_eq!(decoder.decode_float(Some(payload), signals, false).unwrap(), FRAMES);
             heard.extend(out.chunks(2).map(|frame| frame[0]));
         }
-        let delay = usize::from(Programs::look_ahead());
+        let delay = encoder().lookahead().unwrap() as usize;
         let error: f32 =
             (4_800..14_400).map(|n| (heard[n + delay] - (n as f32 * 0.05).sin() * 0.4).powi(2)).sum();
         let power: f32 = (4_800..14_400).map(|n| ((n as f32 * 0.05).sin() * 0.4).powi(2)).sum();
