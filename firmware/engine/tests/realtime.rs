@@ -6,7 +6,7 @@
 use assert_no_alloc::{AllocDisabler, assert_no_alloc, violation_count};
 use engine::packet::{Arrival, Packet};
 use engine::{Cycle, Engine, Handle, Keeping, Settings};
-use proto::control::{Command, Pace};
+use proto::control::{Command, Pace, Tapped};
 use proto::format::Format;
 use proto::rtp::Header;
 use proto::units::Time;
@@ -94,6 +94,10 @@ fn nothing_is_allocated_in_a_cycle() {
         pair.run(|_| 1);
         pair.run(|cycle| if cycle % 9 == 0 { 0 } else { 1 });
         assert!(loud(&pair), "and in longer packets");
+        pair.command(Command::Tap(Tapped(u32::MAX)));
+        pair.run(|_| 1); // everything is copied, and nobody takes it: the ring is full after a while
+        assert!(pair.ends[0].1.blocks.slots() > 2_000, "copies have come");
+        pair.command(Command::Tap(Tapped::default()));
         pair.command(Command::Gain { db: -120.0 });
         pair.command(Command::Leave { slot: 0 });
         pair.command(Command::Leave { slot: 200 });

@@ -209,7 +209,12 @@ impl Recorder {
     pub fn assert_tone(mut self, hertz: u32) {
         let status = self.process.wait();
         let name = &self.process.name;
-        assert!(status.success(), "{name} ends with {status}: {}{}", self.process.log, self.process.out);
+        // When all is recorded, gst-launch-1.0 sends TEARDOWN, closes the connection, and once in some 25 times then
+        // tries to send PAUSE through it (1.22; the FIN before it is its own). That says nothing of the box.
+        let untidy =
+            || self.process.log.to_the_end().iter().any(|line| line.contains("gst_rtspsrc_pause ()"));
+        let ended = status.success() || (name == "gst-launch-1.0" && untidy());
+        assert!(ended, "{name} ends with {status}: {}{}", self.process.log, self.process.out);
         let [left, right] = sound::read(&self.path);
         let is_silent = right.iter().all(|frame| frame.abs() < 1e-3);
         for channel in if is_silent { vec![left] } else { vec![left, right] } {
