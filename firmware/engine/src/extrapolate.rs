@@ -1,7 +1,7 @@
 //! Sound in the place of packets that are missing.
 //!
 //! Used by `codec::Decoder` with everything that is played of a stream: what was heard, and the gaps to fill.
-//! Linear prediction in two bands. Below 1.6 kHz, where music's tones lie close together, 50 ms of history
+//! Linear prediction in two bands. Below 1.6 kHz, where music's tones lie close together, 75 ms of history
 //! are thinned out to 4 kHz, so that a few coefficients tell them apart; what that leaves of the signal is
 //! foretold at the full rate from the last 7.5 ms. The two add up to the history exactly, so a gap begins
 //! without a step. Source: I. Kauppinen and K. Roth, "Audio signal extrapolation" (2002); the bands are ours.
@@ -33,7 +33,7 @@ const HIGH_ORDER: usize = 16;
 /// Low-band frames that tell a frame of the full rate: two before it, two after.
 const NEAR: usize = 4;
 
-/// Frames of history that an extrapolation is made from (51 ms), and room, so that they rarely need to move.
+/// Frames of history that an extrapolation is made from (76 ms), and room, so that they rarely need to move.
 const HISTORY: usize = (LOW - 1) * DECIMATION + TAPS;
 const CAPACITY: usize = 2 * HISTORY;
 
@@ -43,7 +43,7 @@ pub const BLEND: usize = 60;
 /// Conceals the gaps of one stereo stream.
 ///
 /// Allocates when made, never later. Worst case: the first call of [`Extrapolate::conceal`] after
-/// [`Extrapolate::heard`], about 170,000 multiplications.
+/// [`Extrapolate::heard`], about 300,000 multiplications.
 pub struct Extrapolate {
     /// The last frames, left and right, up to `end`.
     history: [Box<[f32; CAPACITY]>; 2],
