@@ -11,7 +11,7 @@ use engine::codec::{Decoder, Encoder, FRAME, LONGEST};
 use engine::packet::{Arrival, MAX_PAYLOAD};
 use engine::resample::{Filter, Resampler};
 use engine::{Cycle, Engine, Handle, Keeping, Settings};
-use proto::control::{Command, PeerReport};
+use proto::control::{Cue, PeerReport};
 use proto::format::{Format, Layout};
 use proto::rtp::Header;
 use proto::units::Time;
@@ -166,7 +166,7 @@ impl Band {
     fn new(peers: usize) -> Self {
         let (engine, mut handle) = Engine::new(Settings::default());
         for slot in 0..peers {
-            handle.commands.push(Command::Join { slot: slot as u8 }).expect("the ring has room");
+            handle.cues.push(Cue::Join { slot: slot as u8 }).expect("the ring has room");
         }
         let peers = (0..peers).map(|peer| payloads(peer as u64 + 2)).collect();
         let capture = input(1, Layout::Mono).iter().map(|x| x / 2.0).collect();

@@ -1,6 +1,6 @@
 //! One cycle of the box: take in what arrived, send what was captured, mix what is heard.
 //!
-//! Driven by the card (`matriz/audio` or the simulated world). In the middle of everything: commands and
+//! Driven by the card (`matriz/audio` or the simulated world). In the middle of everything: cues and
 //! arrivals come in by rings, packets and reports go out by rings. Worst case per cycle: one encode per
 //! 120 frames and, for each peer, one decode per 120 frames and one more.
 
@@ -10,7 +10,7 @@ use crate::resample::Filter;
 use crate::send::Send;
 use crate::tap::{BLOCKS, Block, Source, Tap};
 use crate::{Cycle, Keeping, MAX_CYCLE};
-use proto::control::{CYCLE_TIMES, Command, Depth, Pace, Report, SLOTS};
+use proto::control::{CYCLE_TIMES, Cue, Depth, Pace, Report, SLOTS};
 use proto::format::{Format, Layout};
 use proto::units::frames_to_nanos;
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -18,10 +18,10 @@ use rtrb::{Consumer, Producer, RingBuffer};
 /// How often a report goes up, in frames: 100 ms.
 const REPORT_EVERY: i64 = 4_800;
 
-/// Room in the rings: 100 ms of packets of all peers, 100 ms of our own, and what a burst of commands takes.
+/// Room in the rings: 100 ms of packets of all peers, 100 ms of our own, and what a burst of cues takes.
 const ARRIVALS: usize = 80 * SLOTS;
 const PACKETS: usize = 128;
-const COMMANDS: usize = 64;
+const CUES: usize = 64;
 const REPORTS: usize = 16;
 
 /// What is fixed while the engine lives, and what it begins with.
@@ -29,7 +29,7 @@ const REPORTS: usize = 16;
 pub struct Settings {
     /// What is sent; mono is both inputs together.
     pub format: Format,
-    /// Length and bit rate of Opus packets until a command says otherwise.
+    /// Length and bit rate of Opus packets until a cue says otherwise.
     pub pace: Pace,
     /// Whether Opus packets may build on each other.
     pub prediction: bool,
@@ -50,20 +50,20 @@ impl Default for Settings {
 /// The ends of the rings that the rest of the box holds.
 pub struct Handle {
     /// Wishes for the next cycle.
-    pub commands: Producer<Command>,
+    pub cues: Producer<Cue>,
     /// Packets of the peers, from the network thread.
     pub arrivals: Producer<Arrival>,
     /// Our own packets, for the network thread.
     pub packets: Consumer<Packet>,
     /// What the engine saw, about ten a second.
     pub reports: Consumer<Report>,
-    /// Copies of the sources that [`Command::Tap`] names.
+    /// Copies of the sources that [`Cue::Tap`] names.
     pub blocks: Consumer<Block>,
 }
 
 /// The sound of one box.
 pub struct Engine {
-    commands: Consumer<Command>,
+    cues: Consumer<Cue>,
     arrivals: Consumer<Arrival>,
     packets: Producer<Packet>,
     reports: Producer<Report>,
@@ -81,13 +81,13 @@ pub struct Engine {
 impl Engine {
     /// An engine and its handle. All memory that `process` will touch is allocated here.
     pub fn new(settings: Settings) -> (Engine, Handle) {
-        let (command_in, commands) = RingBuffer::new(COMMANDS);
+        let (cue_in, cues) = RingBuffer::new(CUES);
         let (arrival_in, arrivals) = RingBuffer::new(ARRIVALS);
         let (packets, packets_out) = RingBuffer::new(PACKETS);
         let (reports, reports_out) = RingBuffer::new(REPORTS);
         let (blocks, blocks_out) = RingBuffer::new(BLOCKS);
         let engine = Engine {
-            commands,
+            cues,
             arrivals,
             packets,
             reports,
@@ -101,7 +101,7 @@ impl Engine {
             reported: 0,
         };
         let handle = Handle {
-            commands: command_in,
+            cues: cue_in,
             arrivals: arrival_in,
             packets: packets_out,
             reports: reports_out,
@@ -115,8 +115,8 @@ impl Engine {
     /// Returns whether packets wait for the network thread.
     pub fn process(&mut self, cycle: Cycle, capture: [&[f32]; 2], keeping: Keeping) -> bool {
         debug_assert!(cycle.frames <= MAX_CYCLE, "the sound backend keeps cycles within MAX_CYCLE");
-        while let Ok(command) = self.commands.pop() {
-            self.carry_out(command);
+        while let Ok(cue) = self.cues.pop() {
+            self.carry_out(cue);
         }
         while let Ok(arrival) = self.arrivals.pop() {
             if let Some(peer) = self.peers.get_mut(usize::from(arrival.slot)) {
@@ -141,21 +141,21 @@ impl Engine {
         self.heard[slot].then(|| self.peers[slot].out(frames))
     }
 
-    fn carry_out(&mut self, command: Command) {
-        match command {
-            Command::Join { slot } => {
+    fn carry_out(&mut self, cue: Cue) {
+        match cue {
+            Cue::Join { slot } => {
                 if let Some(peer) = self.peers.get_mut(usize::from(slot)) {
                     peer.join();
                 }
             }
-            Command::Leave { slot } => {
+            Cue::Leave { slot } => {
                 if let Some(peer) = self.peers.get_mut(usize::from(slot)) {
                     peer.leave();
                 }
             }
-            Command::Gain { db } => self.send.set_gain(db),
-            Command::Pace(pace) => self.send.set_pace(pace),
-            Command::Tap(open) => self.tap.set(open),
+            Cue::Gain { db } => self.send.set_gain(db),
+            Cue::Pace(pace) => self.send.set_pace(pace),
+            Cue::Tap(open) => self.tap.set(open),
         }
     }
 

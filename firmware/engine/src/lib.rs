@@ -4,7 +4,7 @@
 //! network → `receive` (`store`, `drift`, `playout`, `slew`, `codec`, `resample`, `strip`) → the mix, here → the
 //! card, and the `tap`.
 //! One [`Engine`] runs in the audio thread and is driven by the card's cycles; its [`Handle`] stays with
-//! the rest of the box. What crosses between them is packets, commands and reports, fixed in size and
+//! the rest of the box. What crosses between them is packets, cues and reports, fixed in size and
 //! wait-free. `process` allocates nothing, locks nothing, reads no clock.
 
 pub mod codec;

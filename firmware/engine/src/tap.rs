@@ -2,7 +2,7 @@
 //!
 //! After everything else in a cycle: what was captured, the mix, and each peer, as the card had them. This is the one
 //! place where samples leave the audio thread, one way and by a wait-free ring; nobody who plays hears anything of it
-//! (docs/decisions/0014). Costs nothing until a command opens it; what finds the ring full is dropped and
+//! (docs/decisions/0014). Costs nothing until a cue opens it; what finds the ring full is dropped and
 //! counted, and the gap shows in the frames' numbers.
 
 use crate::Cycle;

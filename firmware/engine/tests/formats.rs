@@ -4,7 +4,7 @@
 
 use engine::packet::Arrival;
 use engine::{Cycle, Engine, Handle, Keeping, Settings};
-use proto::control::{Command, Pace, PeerReport};
+use proto::control::{Cue, Pace, PeerReport};
 use proto::format::{Format, Layout};
 use proto::rtp::Header;
 use proto::units::Time;
@@ -28,7 +28,7 @@ impl Pair {
     fn new(format: Format) -> Pair {
         let mut ends = [(); 2].map(|()| Engine::new(Settings { format, ..Settings::default() }));
         for (_, handle) in &mut ends {
-            handle.commands.push(Command::Join { slot: 0 }).unwrap();
+            handle.cues.push(Cue::Join { slot: 0 }).unwrap();
         }
         let (report, loudest) = (PeerReport::default(), [0.0; 4]);
         Pair { ends, format, cycle: 0, sequence: 0, report, loses: 0, loudest }
@@ -99,7 +99,7 @@ fn longer_packets_cost_one_concealment_at_most_and_shorter_ones_none() {
     pair.play(2_000);
     for (frames, most) in [(240, 2), (120, 0)] {
         let before = pair.report.concealed;
-        pair.ends[0].1.commands.push(Command::Pace(Pace { frames, bitrate: 96_000 })).unwrap();
+        pair.ends[0].1.cues.push(Cue::Pace(Pace { frames, bitrate: 96_000 })).unwrap();
         pair.play(2_000);
         let (packet, concealed) = (pair.report.packet, pair.report.concealed - before);
         assert_eq!(packet, u32::from(frames));

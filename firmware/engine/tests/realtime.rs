@@ -6,7 +6,7 @@
 use assert_no_alloc::{AllocDisabler, assert_no_alloc, violation_count};
 use engine::packet::{Arrival, Packet};
 use engine::{Cycle, Engine, Handle, Keeping, Settings};
-use proto::control::{Command, Pace, Tapped};
+use proto::control::{Cue, Pace, Tapped};
 use proto::format::Format;
 use proto::rtp::Header;
 use proto::units::Time;
@@ -32,7 +32,7 @@ impl Pair {
         let capture = (0..PERIOD).map(|n| (n as f32 * 0.13).sin() * 0.2).collect();
         let mut ends = [Engine::new(settings), Engine::new(settings)];
         for (_, handle) in &mut ends {
-            handle.commands.push(Command::Join { slot: 0 }).unwrap();
+            handle.cues.push(Cue::Join { slot: 0 }).unwrap();
         }
         Pair { ends, capture, cycle: 0, sequence: [0; 2], format: settings.format }
     }
@@ -65,8 +65,8 @@ impl Pair {
         Arrival::new(0, &header, (self.format, 0, packet.payload()), time).unwrap()
     }
 
-    fn command(&mut self, command: Command) {
-        self.ends[0].1.commands.push(command).unwrap();
+    fn cue(&mut self, cue: Cue) {
+        self.ends[0].1.cues.push(cue).unwrap();
     }
 }
 
@@ -90,20 +90,20 @@ fn nothing_is_allocated_in_a_cycle() {
         assert!(loud(&pair), "and hear each other again");
         pair.cycle += 17; // the card loses frames
         pair.run(|_| 1);
-        pair.command(Command::Pace(Pace { frames: 240, bitrate: 64_000 }));
+        pair.cue(Cue::Pace(Pace { frames: 240, bitrate: 64_000 }));
         pair.run(|_| 1);
         pair.run(|cycle| if cycle % 9 == 0 { 0 } else { 1 });
         assert!(loud(&pair), "and in longer packets");
-        pair.command(Command::Tap(Tapped(u32::MAX)));
+        pair.cue(Cue::Tap(Tapped(u32::MAX)));
         pair.run(|_| 1); // everything is copied, and nobody takes it: the ring is full after a while
         assert!(pair.ends[0].1.blocks.slots() > 2_000, "copies have come");
-        pair.command(Command::Tap(Tapped::default()));
-        pair.command(Command::Gain { db: -120.0 });
-        pair.command(Command::Leave { slot: 0 });
-        pair.command(Command::Leave { slot: 200 });
+        pair.cue(Cue::Tap(Tapped::default()));
+        pair.cue(Cue::Gain { db: -120.0 });
+        pair.cue(Cue::Leave { slot: 0 });
+        pair.cue(Cue::Leave { slot: 200 });
         pair.run(|_| 1);
         assert!(!loud(&pair), "it has left");
-        pair.command(Command::Join { slot: 0 });
+        pair.cue(Cue::Join { slot: 0 });
         let garbage = Arrival::new(0, &Header::default(), (format, 9, &[0xff; 40]), Time(0)).unwrap();
         pair.ends[0].1.arrivals.push(garbage).unwrap();
         pair.ends[0].1.arrivals.push(Arrival { slot: 250, ..garbage }).unwrap();

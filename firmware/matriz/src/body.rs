@@ -15,7 +15,7 @@ use crate::rendezvous::{self, Endpoint, Event};
 use crate::rtsp;
 use crate::taps::{Pump, Taps};
 use engine::{Engine, Handle, Settings};
-use proto::control::{Command, Status, Tapped};
+use proto::control::{Cue, Status, Tapped};
 use proto::routes::{Routes, Stream};
 use proto::session::{Action, FromRendezvous, Identity, Session};
 use proto::units::Time;
@@ -213,7 +213,7 @@ struct Body {
 
 /// What is left of the engine's handle when the network thread has its part.
 struct ControlHandle {
-    commands: rtrb::Producer<Command>,
+    cues: rtrb::Producer<Cue>,
     reports: rtrb::Consumer<proto::control::Report>,
 }
 
@@ -228,7 +228,7 @@ impl Body {
     ) -> anyhow::Result<Body> {
         let bell = Bell::new()?;
         let (engine, handle) = Engine::new(settings(config));
-        let Handle { commands, arrivals, packets, reports, blocks } = handle;
+        let Handle { cues, arrivals, packets, reports, blocks } = handle;
         let driver = Driver::new(engine, bell.clone());
         let routes = Arc::new(Mutex::new(Routes::default()));
         let (control_in, control) = mpsc::channel(256);
@@ -252,7 +252,7 @@ impl Body {
         Ok(Body {
             session: Session::new(identity, clock::now()),
             card,
-            handle: ControlHandle { commands, reports },
+            handle: ControlHandle { cues, reports },
             socket,
             routes,
             to_rendezvous,
@@ -312,7 +312,7 @@ impl Body {
     /// Tells the engine whose sound is wanted, if that has changed.
     fn open_taps(&mut self) {
         let wanted = self.taps.wanted();
-        if wanted != self.tapped && self.handle.commands.push(Command::Tap(wanted)).is_ok() {
+        if wanted != self.tapped && self.handle.cues.push(Cue::Tap(wanted)).is_ok() {
             self.tapped = wanted;
         }
     }
@@ -331,9 +331,9 @@ impl Body {
                 Action::Rendezvous(text) => drop(self.to_rendezvous.try_send(text)),
                 // A report that is lost is followed by the next one.
                 Action::Datagram { to, bytes } => drop(self.socket.send_to(&bytes, to)),
-                Action::Engine(command) => {
-                    if self.handle.commands.push(command).is_err() {
-                        tracing::warn!("the sound card stands still, so {command:?} was not carried out");
+                Action::Engine(cue) => {
+                    if self.handle.cues.push(cue).is_err() {
+                        tracing::warn!("the sound card stands still, so {cue:?} was not carried out");
                     }
                 }
                 Action::Route { slot, name, .. } => self.name_slot(slot, Some(&name)),

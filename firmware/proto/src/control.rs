@@ -1,8 +1,8 @@
-//! What crosses between the session and the sound: wishes go down as [`Command`], facts come up as
-//! [`Report`], and what everybody else is shown is [`Status`].
+//! What crosses between people, the session and the sound: wishes go down as [`Command`] and [`Cue`], facts
+//! come up as [`Report`], and what everybody is shown is [`Status`].
 //!
-//! `Command` and `Report` are fixed in size and `Copy`: they pass through wait-free rings into and out
-//! of the audio thread. `Status` is for people and programs: terminal, JSON, later the panel.
+//! `Cue` and `Report` are fixed in size and `Copy`: they pass through wait-free rings into and out of the
+//! audio thread. `Command` and `Status` are for people and programs: buttons, OLED, command line, API.
 
 use crate::format::Format;
 use crate::units::Time;
@@ -12,9 +12,66 @@ use serde::{Deserialize, Serialize};
 /// is allocated while music plays.
 pub const SLOTS: usize = 15;
 
-/// A wish, for the engine to carry out in its next cycle.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A wish of a person, the same from a button, the command line or the API. The session is the only one that
+/// carries it out; who is meant is said by name, so it holds for a peer who is away, and for his next visit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
+    /// Silences our own signal at everybody, or lets it be heard again; with `peer`, that peer here.
+    Mute {
+        /// Whom; none is the box itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer: Option<String>,
+        /// Silent from now on, or heard.
+        on: bool,
+    },
+    /// How loud a peer is here.
+    Volume {
+        /// Whose.
+        peer: String,
+        /// In decibels, −60 to +20; 0 leaves the sound as it came.
+        db: f32,
+    },
+    /// Where a peer stands between left and right here.
+    Pan {
+        /// Whose.
+        peer: String,
+        /// −1 is left, 0 the middle, 1 right.
+        pan: f32,
+    },
+    /// Only those who are solo are heard here, as long as there is one.
+    Solo {
+        /// Whom.
+        peer: String,
+        /// Solo from now on, or not.
+        on: bool,
+    },
+    /// Gain of our own signal before it is sent.
+    Gain {
+        /// In decibels, −60 to +20.
+        db: f32,
+    },
+    /// Leaves the session: nobody hears us and we hear nobody; the card goes on.
+    Leave,
+    /// Comes back into the session.
+    Join,
+    /// Gives the box another name, for good.
+    Name {
+        /// As in the settings.
+        name: String,
+    },
+    /// Begins or ends a recording.
+    Record {
+        /// Record from now on, or not.
+        on: bool,
+    },
+    /// Shuts the box down.
+    PowerOff,
+}
+
+/// A wish of the session, for the engine to carry out in its next cycle.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cue {
     /// A peer's packets will arrive for this slot from now on: forget what the slot held before.
     Join {
         /// Index of the slot, below [`SLOTS`].
@@ -191,8 +248,57 @@ pub struct Status {
     /// How its buffers trade delay against late packets.
     #[serde(default)]
     pub depth: Depth,
+    /// Highest sample of what this box sends in the last tenth of a second, in dB full scale.
+    #[serde(default)]
+    pub peak_db: f32,
+    /// The input was too loud for the card or the packet within the last two seconds.
+    #[serde(default)]
+    pub clips: bool,
+    /// Our own signal is silent at everybody, because somebody wished so.
+    #[serde(default)]
+    pub muted: bool,
+    /// Gain of our own signal, in decibels.
+    #[serde(default)]
+    pub gain_db: f32,
+    /// The box takes part; false after [`Command::Leave`].
+    #[serde(default)]
+    pub in_session: bool,
+    /// The folder of the recording that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<String>,
+    /// The computer that the box is.
+    #[serde(default)]
+    pub machine: Machine,
+    /// What needs a person, the most urgent first; empty on a healthy box.
+    #[serde(default)]
+    pub messages: Vec<String>,
     /// The others, by name.
     pub peers: Vec<PeerStatus>,
+}
+
+/// What a box shows of the computer that it is. Filled in by the body; the session knows none of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Version of the program.
+    pub version: String,
+    /// Which of the two systems on the card runs, and what is to be said of it, for instance `A`; none where there
+    /// are no two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// The address by which the box is reached in its own network, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The sound card in words, or the sentence that says why there is none.
+    pub card: String,
+    /// Whether a card plays.
+    pub plays: bool,
+    /// Frames in one cycle of it; 0 before the first one.
+    pub period: u32,
+    /// Cycles that the sound server says it has lost.
+    pub xruns: u64,
+    /// Temperature of the processor in degrees Celsius, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub celsius: Option<f32>,
 }
 
 /// What somebody sends.
@@ -244,6 +350,36 @@ pub struct PeerStatus {
     /// Largest deviation of the pitch in the last tenth of a second, parts per million.
     #[serde(default)]
     pub stretch_ppm: f32,
-    /// Loudness, dB full scale.
+    /// Loudness, dB full scale, before the peer's volume here.
     pub level_db: f32,
+    /// Highest sample in the last tenth of a second, dB full scale, before the peer's volume here.
+    #[serde(default)]
+    pub peak_db: f32,
+    /// How loud it is here, in decibels.
+    #[serde(default)]
+    pub volume_db: f32,
+    /// Where it stands here: −1 is left, 0 the middle, 1 right.
+    #[serde(default)]
+    pub pan: f32,
+    /// Silent here.
+    #[serde(default)]
+    pub muted: bool,
+    /// Solo here.
+    #[serde(default)]
+    pub solo: bool,
+    /// It has muted itself at its end.
+    #[serde(default)]
+    pub muted_itself: bool,
+    /// Of the packets of the last ten seconds: how many percent never came.
+    #[serde(default)]
+    pub lost_percent: f32,
+    /// Of the same: how many percent came too late.
+    #[serde(default)]
+    pub late_percent: f32,
+    /// Of the sound of the last ten seconds: how many percent were invented.
+    #[serde(default)]
+    pub concealed_percent: f32,
+    /// Its packets take a way through another box or server, not straight here.
+    #[serde(default)]
+    pub relayed: bool,
 }

@@ -15,7 +15,7 @@ mod uplink;
 
 pub use uplink::Wish;
 
-use crate::control::{Command, Depth, Pace, Report, SLOTS, Sends, Status};
+use crate::control::{Cue, Depth, Pace, Report, SLOTS, Sends, Status};
 use crate::format::Format;
 use crate::offer::{Codec, Offer, VERSION};
 use crate::red::RED;
@@ -97,7 +97,7 @@ pub enum Action {
         slot: u8,
     },
     /// A wish for the engine.
-    Engine(Command),
+    Engine(Cue),
     /// A sentence for the log.
     Say(String),
 }
@@ -217,7 +217,7 @@ impl Session {
     fn follow_pace(&mut self) {
         let pace = self.uplink.pace(self.peers.len() + 1);
         if pace != std::mem::replace(&mut self.pace, pace) {
-            self.actions.push_back(Action::Engine(Command::Pace(pace)));
+            self.actions.push_back(Action::Engine(Cue::Pace(pace)));
         }
     }
 
@@ -296,7 +296,9 @@ impl Session {
                 kbits: (self.report.pace.bitrate > 0).then_some(self.report.pace.bitrate as f32 / 1e3),
             },
             depth: self.identity.depth,
+            in_session: true,
             peers,
+            ..Status::default()
         }
     }
 
@@ -362,7 +364,7 @@ impl Session {
         let former = self.peers.iter().find(|peer| peer.name == name).map(|peer| peer.ssrc);
         let redundancy = offer.codecs.iter().any(|codec| codec.name == "red" && codec.payload_type == RED);
         let peer = Peer::new(now, name, offer.ssrc, slot, candidates(&offer, address), redundancy);
-        self.actions.push_back(Action::Engine(Command::Join { slot }));
+        self.actions.push_back(Action::Engine(Cue::Join { slot }));
         self.actions.push_back(peer.route());
         self.peers.push(peer);
         self.follow_pace();
@@ -404,7 +406,7 @@ impl Session {
     fn part(&mut self, ssrc: u32, how: &str) {
         let Some(index) = self.peers.iter().position(|peer| peer.ssrc == ssrc) else { return };
         let peer = self.peers.remove(index);
-        self.actions.push_back(Action::Engine(Command::Leave { slot: peer.slot }));
+        self.actions.push_back(Action::Engine(Cue::Leave { slot: peer.slot }));
         self.actions.push_back(Action::Unroute { slot: peer.slot });
         self.say(format!("{} {how}", peer.name));
         self.follow_pace();

@@ -177,8 +177,8 @@ impl Station {
             match action {
                 Action::Rendezvous(text) => frames.push(text),
                 Action::Datagram { to, bytes } => out.push(Out { to, bytes }),
-                Action::Engine(command) => {
-                    self.handle.commands.push(command).expect("every cycle empties the ring");
+                Action::Engine(cue) => {
+                    self.handle.cues.push(cue).expect("every cycle empties the ring");
                 }
                 Action::Say(sentence) => self.said.push(sentence),
                 Action::Route { .. } | Action::Unroute { .. } => {}

@@ -265,6 +265,7 @@ impl Peer {
             drift_ppm: self.report.drift_ppm,
             stretch_ppm: self.report.stretch_ppm,
             level_db: self.report.level_db,
+            ..PeerStatus::default()
         }
     }
 }

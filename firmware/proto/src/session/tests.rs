@@ -79,7 +79,7 @@ fn a_newcomer_offers_itself_at_once_and_the_others_answer() {
     let actions = drain(&mut porto, at(0));
     assert!(matches!(&actions[..], [Action::Rendezvous(text)] if text.contains(PORTO)), "{actions:?}");
     porto.handle_rendezvous(at(500), offer_from("lisboa", 2, LISBOA));
-    assert!(drain(&mut porto, at(500)).contains(&Action::Engine(Command::Join { slot: 0 })));
+    assert!(drain(&mut porto, at(500)).contains(&Action::Engine(Cue::Join { slot: 0 })));
     let answers = drain(&mut porto, at(520));
     assert!(answers.iter().any(|action| matches!(action, Action::Rendezvous(_))), "{answers:?}");
 }
@@ -142,7 +142,7 @@ fn a_peer_neither_listed_nor_heard_goes() {
     drain(&mut porto, at(5_000));
     assert_eq!(porto.status(at(5_000)).peers.len(), 1, "it may come back");
     let actions = drain(&mut porto, at(7_000));
-    assert!(actions.contains(&Action::Engine(Command::Leave { slot: 0 })), "{actions:?}");
+    assert!(actions.contains(&Action::Engine(Cue::Leave { slot: 0 })), "{actions:?}");
     assert!(actions.contains(&Action::Unroute { slot: 0 }));
 }
 
@@ -151,8 +151,8 @@ fn a_box_that_was_started_again_takes_a_fresh_slot() {
     let mut porto = introduced();
     porto.handle_rendezvous(at(2_000), offer_from("lisboa", 22, LISBOA));
     let actions = drain(&mut porto, at(2_000));
-    assert!(actions.contains(&Action::Engine(Command::Join { slot: 1 })), "{actions:?}");
-    assert!(actions.contains(&Action::Engine(Command::Leave { slot: 0 })));
+    assert!(actions.contains(&Action::Engine(Cue::Join { slot: 1 })), "{actions:?}");
+    assert!(actions.contains(&Action::Engine(Cue::Leave { slot: 0 })));
     assert_eq!(porto.status(at(2_000)).peers.len(), 1);
 }
 
