@@ -25,7 +25,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// For a backend to drive; `bell` wakes the network thread.
+    /// For a backend to drive; `bell` wakes the thread that sends.
     pub fn new(engine: Engine, bell: Bell) -> Self {
         Driver { engine, bell, overruns: Arc::default(), last_cycle: 0 }
     }

@@ -211,7 +211,7 @@ struct Body {
     tapped: Tapped,
 }
 
-/// What is left of the engine's handle when the network thread has its part.
+/// What is left of the engine's handle when the network threads have theirs.
 struct ControlHandle {
     cues: rtrb::Producer<Cue>,
     reports: rtrb::Consumer<proto::control::Report>,

@@ -1,6 +1,6 @@
 //! The body's clock: `CLOCK_MONOTONIC_RAW`, the one that JACK counts by on Linux.
 //!
-//! Read by the network thread, the control loop and the simulated card; handed as `now` to whatever
+//! Read by the network threads, the control loop and the simulated card; handed as `now` to whatever
 //! decides.
 
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};

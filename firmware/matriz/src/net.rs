@@ -1,9 +1,9 @@
-//! The network thread: datagrams to packets and back, one UDP socket for everything.
+//! The network threads: datagrams to packets and back, one UDP socket for everything.
 //!
 //! Between the engine's rings and the kernel. RTP goes to and from the audio thread, RTCP to and from the
-//! session; both share the socket (RFC 5761), so that one hole in a NAT serves for all. The thread sees
-//! addresses and never a sample. It sleeps in `poll` until the kernel has datagrams or the audio thread
-//! has rung the bell.
+//! session; both share the socket (RFC 5761), so that one hole in a NAT serves for all. The threads see
+//! addresses and never a sample. One sleeps until the kernel has datagrams, the other until the audio thread
+//! has rung the bell: a single system call each, which costs less than to wait for both in one thread.
 
 mod batch;
 
@@ -12,7 +12,6 @@ use crate::{clock, realtime};
 use anyhow::Context;
 use batch::{Inbox, Outbox};
 use engine::packet::{Arrival, Packet};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{setsockopt, sockopt::Ipv4Tos, sockopt::ReceiveTimestampns};
 use proto::routes::{Listener, Routes, Stream, packets};
@@ -21,17 +20,20 @@ use proto::{rtcp, rtp};
 use rtrb::{Consumer, Producer};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// The mark for routers that know one: expedited forwarding, DSCP 46 (RFC 3246), in the upper six bits.
 const EXPEDITED: i32 = 46 << 2;
 
-/// How long the thread sleeps at most, in milliseconds: then it looks whether it should end.
-const NAP: u16 = 100;
+/// How long the thread that receives sleeps at most: then it looks whether it should end.
+const NAP: Duration = Duration::from_millis(100);
+
+/// How long a report may wait for a line that takes nothing. Music does not wait at all.
+const FULL: Duration = Duration::from_millis(1);
 
 /// An RTCP datagram for the session.
 pub struct Control {
@@ -51,7 +53,8 @@ pub fn bind(config: &Config) -> anyhow::Result<(UdpSocket, Vec<SocketAddr>)> {
     let addresses = own_addresses(config)?;
     let at = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, config.media_port);
     let socket = UdpSocket::bind(at).map_err(|error| taken(config, &error))?;
-    socket.set_nonblocking(true).context("the media socket cannot be made non-blocking")?;
+    socket.set_read_timeout(Some(NAP)).context("the media socket takes no time limit")?;
+    socket.set_write_timeout(Some(FULL)).context("the media socket takes no time limit")?;
     setsockopt(&socket, ReceiveTimestampns, &true).context("the kernel does not stamp datagrams")?;
     if setsockopt(&socket, Ipv4Tos, &EXPEDITED).is_err() {
         tracing::debug!("the kernel does not mark our datagrams as urgent");
@@ -97,7 +100,8 @@ fn own_addresses(config: &Config) -> anyhow::Result<Vec<IpAddr>> {
     Ok(if outside.is_empty() { vec![IpAddr::V4(Ipv4Addr::LOCALHOST)] } else { outside })
 }
 
-/// A bell that the audio thread rings when packets wait: one system call that never blocks.
+/// A bell that the audio thread rings when packets wait: one system call, which never blocks, as nobody can ring
+/// 2^64 times before it is heard.
 #[derive(Clone)]
 pub struct Bell(Arc<EventFd>);
 
@@ -107,7 +111,7 @@ impl Bell {
     /// # Errors
     /// When the process has no file descriptor left.
     pub fn new() -> anyhow::Result<Bell> {
-        let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
+        let flags = EfdFlags::EFD_CLOEXEC;
         let event = EventFd::from_value_and_flags(0, flags).context("no file descriptor is left")?;
         Ok(Bell(Arc::new(event)))
     }
@@ -117,7 +121,8 @@ impl Bell {
         let _ = self.0.write(1);
     }
 
-    fn hush(&self) {
+    /// Sleeps until it rings.
+    fn wait(&self) {
         let _ = self.0.read();
     }
 }
@@ -140,28 +145,36 @@ pub struct Parts {
     pub control: mpsc::Sender<Control>,
 }
 
-/// The running thread; ends when dropped.
+/// The running threads; they end when this is dropped.
 pub struct Network {
     stop: Arc<AtomicBool>,
     bell: Bell,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Network {
-    /// Starts the thread.
+    /// Starts the threads.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system gives no thread or no file descriptor.
     pub fn start(parts: Parts) -> anyhow::Result<Network> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let bell = parts.bell.clone();
-        let run = {
-            let stop = Arc::clone(&stop);
-            move || Worker { parts, outbox: Outbox::new() }.run(&stop)
-        };
-        let builder = std::thread::Builder::new().name("network".to_owned());
-        let thread = builder.spawn(run).context("the system gives no thread for the network")?;
-        Ok(Network { stop, bell, thread: Some(thread) })
+        let Parts { socket, bell, arrivals, packets, routes, stream, control } = parts;
+        let mut network = Network { stop: Arc::default(), bell: bell.clone(), threads: Vec::new() };
+        let (own, shared) = (socket.try_clone().context("no file descriptor is left")?, Arc::clone(&routes));
+        let going = Out { socket: own, bell, packets, routes: shared, stream, outbox: Outbox::new() };
+        let coming = In { socket, arrivals, routes, control };
+        network.spawn("network out", |stop| going.run(stop))?;
+        network.spawn("network in", |stop| coming.run(stop))?;
+        Ok(network)
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce(&AtomicBool) + Send + 'static) -> anyhow::Result<()> {
+        let stop = Arc::clone(&self.stop);
+        let builder = std::thread::Builder::new().name(name.to_owned());
+        let thread =
+            builder.spawn(move || run(&stop)).context("the system gives no thread for the network")?;
+        self.threads.push(thread);
+        Ok(())
     }
 }
 
@@ -169,42 +182,35 @@ impl Drop for Network {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.bell.ring();
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             // A panic there was printed already.
             let _ = thread.join();
         }
     }
 }
 
-struct Worker {
-    parts: Parts,
+/// The thread for what goes out.
+struct Out {
+    socket: UdpSocket,
+    bell: Bell,
+    packets: Consumer<Packet>,
+    routes: Arc<Mutex<Routes>>,
+    stream: Stream,
     outbox: Outbox,
 }
 
-impl Worker {
+impl Out {
     fn run(mut self, stop: &AtomicBool) {
-        realtime::promote(realtime::NETWORK);
-        realtime::pin(realtime::Work::Network);
-        let mut inbox = Inbox::new();
+        be_urgent();
         while !stop.load(Ordering::Relaxed) {
-            let mut waiting = [
-                PollFd::new(self.parts.socket.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.parts.bell.0.as_fd(), PollFlags::POLLIN),
-            ];
-            // Interrupted or timed out: look again.
-            let _ = poll(&mut waiting, PollTimeout::from(NAP));
-            let [came, rung] = waiting.map(|ready| ready.any().unwrap_or(true));
-            if rung {
-                self.parts.bell.hush();
-                self.send();
-            }
-            while came && self.receive(&mut inbox) {}
+            self.bell.wait();
+            self.send();
         }
     }
 
     /// Each packet of ours once to everybody.
     fn send(&mut self) {
-        let Parts { socket, packets, routes, stream, .. } = &mut self.parts;
+        let Out { socket, packets, routes, stream, .. } = self;
         while let Ok(packet) = packets.pop() {
             stream.push(packet.frame, packet.payload());
             let routes = routes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,11 +220,29 @@ impl Worker {
         }
         self.outbox.send(socket);
     }
+}
 
-    /// Takes in what waits at the socket; true if there may be more.
-    fn receive(&mut self, inbox: &mut Inbox) -> bool {
-        let Parts { socket, arrivals, routes, control, .. } = &mut self.parts;
-        inbox.receive(socket, |datagram, from, stamp| {
+/// The thread for what comes in.
+struct In {
+    socket: UdpSocket,
+    arrivals: Producer<Arrival>,
+    routes: Arc<Mutex<Routes>>,
+    control: mpsc::Sender<Control>,
+}
+
+impl In {
+    fn run(mut self, stop: &AtomicBool) {
+        be_urgent();
+        let mut inbox = Inbox::new();
+        while !stop.load(Ordering::Relaxed) {
+            self.receive(&mut inbox);
+        }
+    }
+
+    /// Takes in what waits at the socket, or comes within [`NAP`].
+    fn receive(&mut self, inbox: &mut Inbox) {
+        let In { socket, arrivals, routes, control } = self;
+        let came = inbox.wait(socket, |datagram, from, stamp| {
             let time = stamp.map_or_else(clock::now, clock::from_wall_clock);
             if rtcp::is_rtcp(datagram) {
                 // A full queue is a flood; RTCP may be lost.
@@ -227,8 +251,23 @@ impl Worker {
                 let routes = routes.lock().unwrap_or_else(PoisonError::into_inner);
                 deliver(datagram, time, &routes, arrivals);
             }
-        })
+        });
+        // Nothing came, or an earlier datagram found nobody (ICMP). Anything else is no reason to spin.
+        if let Err(error) = came
+            && !matches!(
+                error.kind(),
+                ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionRefused
+            )
+        {
+            std::thread::sleep(NAP);
+        }
     }
+}
+
+/// Before everything that can wait, on the core for it.
+fn be_urgent() {
+    realtime::promote(realtime::NETWORK);
+    realtime::pin(realtime::Work::Network);
 }
 
 /// An RTP datagram to the engine. What is malformed or from a stranger is dropped.

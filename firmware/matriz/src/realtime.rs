@@ -13,7 +13,7 @@ use std::sync::Once;
 /// Priority of the thread that plays the card, when it is ours (JACK's own threads bring theirs).
 pub const CARD: i32 = 70;
 
-/// Priority of the network thread: below the card, above everything that can wait.
+/// Priority of the network threads: below the card, above everything that can wait.
 pub const NETWORK: i32 = 65;
 
 /// Makes the calling thread a realtime thread (`SCHED_FIFO`) of `priority`, 1 to 99.

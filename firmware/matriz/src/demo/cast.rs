@@ -207,7 +207,7 @@ impl Cast {
         let name = format!("{}-jack", player.name);
         let server = server(player);
         let mut command = Command::new("jackd");
-        // Clients get a priority 5 below the server's; the default of 10 lies below our network thread.
+        // Clients get a priority 5 below the server's; the default of 10 lies below our network threads.
         command.args(["-P", "75", "-n", &server, "-d", "dummy", "-r", "48000", "-p", &PERIOD.to_string()]);
         command.env("JACK_NO_AUDIO_RESERVATION", "1");
         self.crew(&name, &mut command).context("jackd cannot be started: install it (Debian: jackd2)")?;

@@ -1,11 +1,11 @@
 //! Many datagrams by one system call: `recvmmsg` and `sendmmsg`.
 //!
-//! Used by the network thread. With seven peers a cycle is two calls instead of fourteen. `nix` wraps both, but
+//! Used by the network threads. With seven peers a cycle is two calls instead of fourteen. `nix` wraps both, but
 //! makes its headers anew on the heap for each call or loses the kernel's stamps when they are used
 //! again; so the calls are made here, with memory that stays.
 
 use nix::sys::time::TimeSpec;
-use std::io::{Error, ErrorKind};
+use std::io::Error;
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -36,13 +36,25 @@ impl Inbox {
         }
     }
 
-    /// Hands what waits at `socket` to `handle`: bytes, sender, and when the kernel had it by the wall clock. True
-    /// if there may be more.
-    pub fn receive(
+    /// Sleeps until something waits at `socket`, as long as the socket's time limit allows, and hands all of it to
+    /// `handle`: bytes, sender, and when the kernel had it by the wall clock.
+    ///
+    /// # Errors
+    /// What the kernel says; that nothing came in time ([`std::io::ErrorKind::WouldBlock`]) among others.
+    pub fn wait(
         &mut self,
         socket: &UdpSocket,
+        handle: impl FnMut(&[u8], SocketAddr, Option<TimeSpec>),
+    ) -> Result<(), Error> {
+        self.take(socket, libc::MSG_WAITFORONE, handle)
+    }
+
+    fn take(
+        &mut self,
+        socket: &UdpSocket,
+        flags: libc::c_int,
         mut handle: impl FnMut(&[u8], SocketAddr, Option<TimeSpec>),
-    ) -> bool {
+    ) -> Result<(), Error> {
         // SAFETY: plain C structures of integers and pointers, for which all zeros are valid.
         let (mut headers, mut slices, mut names) = unsafe {
             (
@@ -68,22 +80,18 @@ impl Inbox {
                 socket.as_raw_fd(),
                 headers.as_mut_ptr(),
                 BATCH as libc::c_uint,
-                libc::MSG_DONTWAIT as _,
+                flags as _,
                 std::ptr::null_mut(),
             )
         };
-        let Ok(count) = usize::try_from(count) else {
-            // An earlier datagram found nobody (ICMP): that says nothing about this one.
-            let kind = Error::last_os_error().kind();
-            return matches!(kind, ErrorKind::ConnectionRefused | ErrorKind::Interrupted);
-        };
+        let count = usize::try_from(count).map_err(|_| Error::last_os_error())?;
         for (at, header) in headers[..count].iter().enumerate() {
             let bytes = &self.buffers[at][..(header.msg_len as usize).min(LONGEST_DATAGRAM)];
             let ip = Ipv4Addr::from(u32::from_be(names[at].sin_addr.s_addr));
             let from = SocketAddrV4::new(ip, u16::from_be(names[at].sin_port));
             handle(bytes, SocketAddr::V4(from), stamp(&header.msg_hdr));
         }
-        count == BATCH
+        Ok(())
     }
 }
 
@@ -189,6 +197,7 @@ mod tests {
     fn socket() -> UdpSocket {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         setsockopt(&socket, ReceiveTimestampns, &true).unwrap();
+        socket.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
         socket
     }
 
@@ -204,15 +213,21 @@ mod tests {
         }
         outbox.send(&from);
         let (mut inbox, mut seen) = (Inbox::new(), Vec::new());
-        // Loopback delivers while it sends, so everything is there.
-        while inbox.receive(&to, |bytes, sender, stamp| {
-            assert_eq!(sender, from.local_addr().unwrap());
-            assert!(stamp.is_some());
-            seen.push(bytes.to_vec());
-        }) {}
+        while seen.len() < 75 {
+            let before = seen.len();
+            inbox
+                .wait(&to, |bytes, sender, stamp| {
+                    assert_eq!(sender, from.local_addr().unwrap());
+                    assert!(stamp.is_some());
+                    seen.push(bytes.to_vec());
+                })
+                .unwrap();
+            assert!(seen.len() > before, "loopback delivers while it sends, so everything is there");
+        }
         let sent: Vec<_> = (0..75_u8).map(|n| vec![n; usize::from(n) + 1]).collect();
         assert_eq!(seen, sent);
-        assert!(!inbox.receive(&to, |_, _, _| panic!("nothing is left")));
+        let nothing = inbox.wait(&to, |_, _, _| panic!("nothing is left"));
+        assert_eq!(nothing.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
 
     #[test]
@@ -225,7 +240,7 @@ mod tests {
         outbox.add(&from, to.local_addr().unwrap(), write(5));
         outbox.send(&from);
         let mut seen = 0;
-        Inbox::new().receive(&to, |bytes, _, _| seen += bytes.len());
+        Inbox::new().wait(&to, |bytes, _, _| seen += bytes.len()).unwrap();
         assert_eq!(seen, 5);
     }
 
@@ -235,7 +250,7 @@ mod tests {
         from.send_to(&[1; 4_000], to.local_addr().unwrap()).unwrap();
         from.send_to(&[], to.local_addr().unwrap()).unwrap();
         let mut seen = Vec::new();
-        Inbox::new().receive(&to, |bytes, _, _| seen.push(bytes.len()));
+        Inbox::new().wait(&to, |bytes, _, _| seen.push(bytes.len())).unwrap();
         assert_eq!(seen, [LONGEST_DATAGRAM, 0]);
     }
 }
