@@ -80,19 +80,43 @@ pub struct Turns {
     pub guard: f64,
 }
 
-impl Turns {
-    /// From the end of a packet to the first cycle at which it can be used that comes `delay` above the envelope.
-    fn need(&self, end: i64, delay: f64) -> f64 {
-        let first = (self.now - end as f64).rem_euclid(self.cycle);
-        first + self.cycle * ((delay + self.guard - first) / self.cycle).ceil()
+/// The same in whole parts of a frame: hundreds of packets are judged at a time, and the processor of a small box divides
+/// whole numbers ten times faster than it rounds others.
+#[derive(Clone, Copy, Debug)]
+struct Parts {
+    now: i64,
+    cycle: i32,
+    guard: i32,
+}
+
+/// Parts of a frame.
+const PARTS: f64 = 16.0;
+
+impl Parts {
+    fn of(turns: &Turns) -> Self {
+        let parts = |frames: f64| (frames * PARTS).round();
+        Parts {
+            now: parts(turns.now) as i64,
+            cycle: (parts(turns.cycle) as i32).max(1),
+            guard: parts(turns.guard) as i32,
+        }
+    }
+
+    /// From the end of a packet to the first cycle at which it can be used.
+    fn need(&self, packet: &Recent) -> i32 {
+        let age = (self.now - packet.end * PARTS as i64).clamp(-OLDEST, OLDEST) as i32;
+        age - self.cycle * (age - packet.delay - self.guard).div_euclid(self.cycle)
     }
 }
 
-/// A packet: where it ends, and its delay above the envelope.
+/// Older packets would not fit into 32 bits; there are none.
+const OLDEST: i64 = 1 << 29;
+
+/// A packet: where it ends, in frames, and its delay above the envelope, in parts of a frame.
 #[derive(Clone, Copy, Debug)]
 struct Recent {
     end: i64,
-    delay: f64,
+    delay: i32,
 }
 
 /// Depth of one peer's buffer.
@@ -140,7 +164,8 @@ impl Playout {
         while self.recent.len() == MOST_RECENT || self.recent.front().is_some_and(old) {
             self.recent.pop_front();
         }
-        self.recent.push_back(Recent { end, delay });
+        let parts = (delay * PARTS).ceil().clamp(-OLDEST as f64, OLDEST as f64) as i32;
+        self.recent.push_back(Recent { end, delay: parts });
         self.delays.add(delay, frames / LONG);
         self.copies.forget(frames / LONG);
     }
@@ -173,12 +198,14 @@ impl Playout {
         let price = self.price.max(USUAL / 48.0);
         let below = (BELOW / turns.step).ceil();
         let lag = |place: usize| phase + (place as f64 - below) * turns.step;
+        let parts = Parts::of(turns);
+        let step = (turns.step * PARTS) as i32;
+        // Of the first place, half a step before it: so division rounds.
+        let first = (lag(0) * PARTS).round() as i32 - step / 2;
         self.needs.fill(0);
         let (mut most, mut least) = (0, LAGS);
         for recent in &self.recent {
-            let need = turns.need(recent.end, recent.delay);
-            let place =
-                (((need - phase) / turns.step).round() + below).clamp(0.0, LAGS as f64 - 1.0) as usize;
+            let place = ((parts.need(recent) - first).div_euclid(step).max(0) as usize).min(LAGS - 1);
             self.needs[place] += 1;
             (least, most) = (least.min(place), most.max(place));
         }
@@ -196,8 +223,10 @@ impl Playout {
 
     /// The shortest time that a packet waits of those that are in time with this lag.
     fn shortest_wait(&self, lag: f64, turns: &Turns) -> f64 {
-        let in_time = self.recent.iter().filter(|recent| turns.need(recent.end, recent.delay) < lag + 1.0);
-        in_time.map(|recent| lag - recent.delay).fold(f64::INFINITY, f64::min).min(turns.cycle)
+        let parts = Parts::of(turns);
+        let lag = ((lag + 1.0) * PARTS) as i32;
+        let delays = self.recent.iter().filter(|recent| parts.need(recent) < lag).map(|recent| recent.delay);
+        delays.max().map_or(turns.cycle, |longest| f64::from(lag - longest) / PARTS - 1.0).min(turns.cycle)
     }
 
     /// The depth, or more of it if too many copies are late and that saves them.
