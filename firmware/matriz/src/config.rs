@@ -96,6 +96,8 @@ pub struct Config {
     pub simulated: Simulated,
     /// Where an audience can listen; nowhere if absent.
     pub broadcast: Option<Broadcast>,
+    /// A fixed address, for the box on the SD card; by DHCP if absent.
+    pub network: Option<Network>,
 
     /// Whether this box plays nothing and only listens, which the command line says (`matriz broadcast`).
     #[serde(skip)]
@@ -129,11 +131,15 @@ pub struct Jack {
     pub client_name: Option<String>,
     /// Whether to connect to the card's ports at the start.
     pub connect: bool,
+    /// Frames per cycle of the server that `matriz system jackd` starts, 16 to 1024.
+    pub period: u16,
+    /// Periods in the card's buffer there, 2 to 4.
+    pub periods: u8,
 }
 
 impl Default for Jack {
     fn default() -> Self {
-        Jack { server: None, client_name: None, connect: true }
+        Jack { server: None, client_name: None, connect: true, period: 120, periods: 3 }
     }
 }
 
@@ -174,6 +180,18 @@ pub struct Broadcast {
     /// Whether the server may list it in public directories.
     #[serde(default)]
     pub public: bool,
+}
+
+/// The fixed address of a box on the SD card, table `[network]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Address and length of the network's prefix, such as `192.168.1.20/24`.
+    pub address: String,
+    /// The router; the box stays in its network if absent.
+    pub gateway: Option<IpAddr>,
+    /// The name server; none if absent.
+    pub dns: Option<IpAddr>,
 }
 
 /// What comes into the simulated card: `"silence"`, `"tone:440"`, or the path of a WAV file.
@@ -273,7 +291,10 @@ impl Config {
     }
 
     /// Makes a configuration of `text`, the contents of `path`.
-    fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
         let toml = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("toml"));
         let format = if toml { Format::Toml } else { Format::Json };
         let wrong = |fault: Fault| fault.in_file(path);

@@ -44,6 +44,8 @@ enum Kind {
     Line,
     /// An IPv4 or IPv6 address.
     Address,
+    /// An address with the length of its network's prefix.
+    Subnet,
     /// What the simulated card hears.
     Input,
     /// True or false.
@@ -98,9 +100,18 @@ const KEYS: &[Key] = &[
     ("jack", Kind::Table(JACK)),
     ("simulated", Kind::Table(SIMULATED)),
     ("broadcast", Kind::TableWith(BROADCAST)),
+    ("network", Kind::TableWith(NETWORK)),
 ];
 
-const JACK: &[Key] = &[("server", Kind::Text), ("client_name", Kind::Text), ("connect", Kind::Flag)];
+const JACK: &[Key] = &[
+    ("server", Kind::Text),
+    ("client_name", Kind::Text),
+    ("connect", Kind::Flag),
+    ("period", Kind::Whole(16, 1_024)),
+    ("periods", Kind::Whole(2, 4)),
+];
+
+const NETWORK: &[Key] = &[("address", Kind::Subnet), ("gateway", Kind::Address), ("dns", Kind::Address)];
 
 const SIMULATED: &[Key] = &[
     ("ppm", Kind::Number(-300.0, 300.0)),
@@ -212,9 +223,22 @@ impl Judge<'_> {
     }
 }
 
+/// The path of every key, `port` or `jack.server`, for those who must not forget one.
+#[cfg(test)]
+pub(super) fn paths() -> Vec<String> {
+    let below = |parent: &str, keys: &'static [Key]| -> Vec<String> {
+        keys.iter().map(|(key, _)| path(parent, key)).collect()
+    };
+    let of = |(name, kind): &(&str, Kind)| match kind {
+        Kind::Table(keys) | Kind::TableWith(keys) => below(name, keys),
+        _ => vec![(*name).to_owned()],
+    };
+    KEYS.iter().flat_map(of).collect()
+}
+
 /// The table that key `name` belongs to, if there is such a key (empty: the top).
 fn home_of(name: &str) -> Option<&'static str> {
-    [("", KEYS), ("jack", JACK), ("simulated", SIMULATED), ("broadcast", BROADCAST)]
+    [("", KEYS), ("jack", JACK), ("simulated", SIMULATED), ("broadcast", BROADCAST), ("network", NETWORK)]
         .into_iter()
         .find_map(|(home, keys)| keys.iter().any(|(key, _)| *key == name).then_some(home))
 }
@@ -231,6 +255,7 @@ impl Kind {
             Kind::Text => value.is_string(),
             Kind::Line => value.as_str().is_some_and(is_line),
             Kind::Address => value.as_str().is_some_and(|text| text.parse::<IpAddr>().is_ok()),
+            Kind::Subnet => value.as_str().is_some_and(is_subnet),
             Kind::Input => value.as_str().is_some_and(|text| Input::try_from(text.to_owned()).is_ok()),
             Kind::Flag => value.is_boolean(),
             Kind::Whole(least, most) => value.as_i64().is_some_and(|n| (*least..=*most).contains(&n)),
@@ -256,6 +281,7 @@ impl Kind {
             Kind::Url | Kind::Mount | Kind::Mounts | Kind::Text => "a text in quotes".to_owned(),
             Kind::Line => format!("a text in quotes, one line of at most {LONGEST_LINE} characters"),
             Kind::Address => "an address such as \"192.168.1.20\"".to_owned(),
+            Kind::Subnet => "an address with its network's prefix such as \"192.168.1.20/24\"".to_owned(),
             Kind::Input => {
                 "\"silence\", \"tone:440\" (20 to 20000 hertz) or the path of a WAV file".to_owned()
             }
@@ -295,6 +321,18 @@ fn judge_url(value: &Value) -> Result<(), String> {
         (Some("ws" | "wss"), Some(host)) if !host.is_empty() => Ok(()),
         (Some("ws" | "wss"), _) => Err(format!("an address with a host {example}, {but}")),
         _ => Err(format!("an address that begins with ws:// or wss:// {example}, {but}")),
+    }
+}
+
+/// `192.168.1.20/24`: an address that a computer may have, and a prefix that fits it.
+fn is_subnet(text: &str) -> bool {
+    let Some((address, prefix)) = text.split_once('/') else { return false };
+    match (address.parse::<IpAddr>(), prefix.parse::<u8>()) {
+        (Ok(address), Ok(prefix)) => {
+            let longest = if address.is_ipv4() { 32 } else { 128 };
+            (1..=longest).contains(&prefix) && !address.is_unspecified() && !address.is_multicast()
+        }
+        _ => false,
     }
 }
 

@@ -71,7 +71,8 @@ fn every_key_is_read_the_same_from_both_formats() {
         "receive_from_ip": "10.0.0.7", "receive_from_port": 2, "media_port": 0, "sound": "simulated",
         "channels": 2, "separate": true, "codec": "l24", "bitrate": 96, "packet_ms": 5, "uplink": 800,
         "prediction": true, "depth": "safe", "gain_db": -3,
-        "jack": {"server": "s", "client_name": "n", "connect": false},
+        "jack": {"server": "s", "client_name": "n", "connect": false, "period": 64, "periods": 2},
+        "network": {"address": "10.0.0.8/24", "gateway": "10.0.0.1", "dns": "10.0.0.2"},
         "simulated": {"ppm": 40, "period": 64, "input": "in.wav", "output": "out.wav", "phase_us": 7},
         "broadcast": {"url": "http://source:a@b/mix", "sites": "http://source:a@b/{name}", "name": "N",
             "description": "D", "public": true}}"#;
@@ -100,7 +101,8 @@ fn every_key_is_read_the_same_from_both_formats() {
         prediction = true
         depth = "safe"
         gain_db = -3
-        jack = { server = "s", client_name = "n", connect = false }
+        jack = { server = "s", client_name = "n", connect = false, period = 64, periods = 2 }
+        network = { address = "10.0.0.8/24", gateway = "10.0.0.1", dns = "10.0.0.2" }
         [simulated]
         ppm = 40
         period = 0x40
@@ -124,6 +126,9 @@ fn every_key_is_read_the_same_from_both_formats() {
         assert_eq!((config.receive_from_ip, config.receive_from_port), ("10.0.0.7".parse().ok(), Some(2)));
         assert_eq!((config.bitrate, config.gain_db, config.media_port), (Some(96), -3.0, 0));
         assert_eq!((config.jack.server.as_deref(), config.jack_name()), (Some("s"), "n"));
+        assert_eq!((config.jack.period, config.jack.periods), (64, 2));
+        let network = config.network.as_ref().unwrap();
+        assert_eq!((network.address.as_str(), network.gateway), ("10.0.0.8/24", "10.0.0.1".parse().ok()));
         assert_eq!((config.depth, config.prediction), (Depth::Safe, true));
         assert_eq!(config.format(), Sent { encoding: Encoding::L24, layout: Layout::Separate });
         let wish = Wish { bitrate: 0, frames: Some(240), uplink: Some(800_000) };
@@ -240,6 +245,9 @@ fn a_value_that_cannot_be_is_answered_with_what_can() {
         ("\"record\": \"yes\"", "\"record\" must be true or false, without quotes, but it is \"yes\""),
         ("\"receive_from_ip\": \"x\"", "must be an address such as \"192.168.1.20\", but it is \"x\""),
         ("\"jack\": 1", "\"jack\" must be a table with keys of its own, but it is 1"),
+        ("\"network\": {\"address\": \"10.0.0.8\"}", "such as \"192.168.1.20/24\", but it is \"10.0.0.8\""),
+        ("\"network\": {\"address\": \"10.0.0.8/33\"}", "but it is \"10.0.0.8/33\""),
+        ("\"network\": {\"dns\": \"10.0.0.1\"}", "\"network\"; docs/configuration.md says what it may be"),
         ("\"simulated\": {\"ppm\": 301}", "\"ppm\" must be a number from -300 to 300, but it is 301"),
         ("\"simulated\": {\"period\": 15}", "\"period\" must be a number from 16 to 2048, but it is 15"),
         ("\"simulated\": {\"input\": \"tone:a\"}", "or the path of a WAV file, but it is \"tone:a\""),
@@ -413,4 +421,35 @@ fn a_file_that_cannot_be_read_is_told_with_the_reason() {
     let latin = folder.path().join("client.json");
     std::fs::write(&latin, b"{\"name\": \"\xc9vora\"}").unwrap();
     assert!(told(&latin).contains("it is not UTF-8 text"));
+}
+
+/// The settings on the card, with every line that is commented out as an example said.
+fn template_said() -> String {
+    let template = include_str!("../../../../image/setup/matriz.toml");
+    let said = |line: &str| match line.strip_prefix('#') {
+        Some(example) if !example.starts_with([' ', '#']) => example.to_owned(),
+        _ => line.to_owned(),
+    };
+    template.lines().map(|line| said(line) + "\n").collect()
+}
+
+#[test]
+fn the_settings_on_the_card_show_every_key_and_each_example_is_right() {
+    let text = template_said();
+    toml(&text).unwrap_or_else(|told| panic!("{told}\n{text}"));
+    let shown = match text::parse(&text, Format::Toml) {
+        Ok(text) => text.lines,
+        Err(_) => unreachable!("it was read above"),
+    };
+    let missing: Vec<String> = keys::paths().into_iter().filter(|path| !shown.contains_key(path)).collect();
+    assert_eq!(missing, Vec::<String>::new(), "image/setup/matriz.toml lacks these");
+}
+
+#[test]
+fn the_settings_on_the_card_are_the_defaults() {
+    let shipped = toml(include_str!("../../../../image/setup/matriz.toml")).unwrap();
+    let least =
+        toml(&format!("name = \"matriz\"\nkey = {:?}\nurl = {:?}\n", shipped.key, shipped.url)).unwrap();
+    let strip = |config: &Config| Config { lines: BTreeMap::new(), ..config.clone() };
+    assert_eq!(format!("{:?}", strip(&shipped)), format!("{:?}", strip(&least)));
 }
