@@ -14,6 +14,7 @@ use crate::record::Recorder;
 use crate::rendezvous::{self, Endpoint, Event};
 use crate::rtsp;
 use crate::taps::{Pump, Taps};
+use crate::watchdog;
 use engine::{Engine, Handle, Settings};
 use proto::control::{Cue, Status, Tapped};
 use proto::routes::{Routes, Stream};
@@ -55,6 +56,7 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
     let rtsp = rtsp::Server::start(config, programs.clone());
     let mut broadcast = Broadcast::start(config, &programs);
     let show = |status: &Status| {
+        watchdog::playing(status.cycles);
         show(status);
         broadcast.iter_mut().for_each(|broadcast| broadcast.hear(status));
     };
@@ -148,6 +150,7 @@ enum Pause {
 }
 
 async fn pause(stop: &mut Stop) -> Pause {
+    watchdog::no_card();
     tokio::select! {
         () = stop.wait() => Pause::Stopped,
         () = tokio::time::sleep(CARD_RETRY) => Pause::Over,

@@ -20,6 +20,7 @@ mod rendezvous;
 mod rtsp;
 mod table;
 mod taps;
+mod watchdog;
 
 use clap::{Parser, Subcommand};
 use config::Config;
