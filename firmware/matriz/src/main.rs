@@ -18,6 +18,7 @@ mod realtime;
 mod record;
 mod rendezvous;
 mod rtsp;
+mod system;
 mod table;
 mod taps;
 mod watchdog;
@@ -56,6 +57,8 @@ enum Command {
     Demo(demo::Options),
     /// Watch a rendezvous: who is there, since when, from where; type refresh or exit
     Monitor(monitor::Options),
+    /// What the system of a box on an SD card calls (see docs/install.md)
+    System(system::Options),
     /// Play a WAV file into a box on a JACK server and record what it plays (for the demo)
     #[command(hide = true)]
     Tape(demo::tape::Options),
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
             .and_then(|config| play(&config, json)),
         Some(Command::Demo(options)) => demo::run(options),
         Some(Command::Monitor(options)) => monitor::run(&options),
+        Some(Command::System(options)) => return system::run(&options),
         Some(Command::Tape(options)) => demo::tape::run(&options),
     };
     match done {

@@ -8,6 +8,7 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::unistd::Pid;
+use std::ffi::CStr;
 use std::sync::Once;
 
 /// Priority of the thread that plays the card, when it is ours (JACK's own threads bring theirs).
@@ -31,6 +32,12 @@ pub fn promote(priority: i32) {
             );
         });
     }
+}
+
+/// Names the calling thread, as `ps` and `matriz system tune` show it. For threads that are not ours to make.
+pub fn name(name: &CStr) {
+    // It fails for no name of this length, and nothing depends on it.
+    let _ = nix::sys::prctl::set_name(name);
 }
 
 /// Keeps all memory of the process in RAM, so that no cycle waits for a disk. Only where the system lets

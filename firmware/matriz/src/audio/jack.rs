@@ -150,6 +150,7 @@ struct Notifications {
 
 impl NotificationHandler for Notifications {
     fn thread_init(&self, _: &Client) {
+        realtime::name(c"audio");
         realtime::pin(realtime::Work::Sound);
     }
 

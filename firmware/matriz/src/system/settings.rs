@@ -1,0 +1,114 @@
+//! `matriz.toml` on the set-up partition: taken over into the box's folder if it is right, left alone if not.
+//!
+//! The copy in the box's folder is what the box plays with, and so the last good one: it stays as it is when
+//! the new one is wrong, and a sentence says which line. Files of `wss://` that the settings name come along.
+//! Where neither is good the box starts with the settings that it came with.
+
+use super::text;
+use crate::config::Config;
+use std::path::{Component, Path, PathBuf};
+
+/// The settings as they are shipped on the card.
+pub const TEMPLATE: &str = include_str!("../../../../image/setup/matriz.toml");
+
+/// The name of the settings, on the card and in the box's folder.
+pub const NAME: &str = "matriz.toml";
+
+/// What an editor makes of it where endings are hidden.
+const NAME_TXT: &str = "matriz.toml.txt";
+
+/// What the box will play with, and what a person should know.
+pub struct Choice {
+    /// The settings in force, as read from the box's folder; `None` if nothing could be written there.
+    pub config: Option<Config>,
+    /// Sentences, none if all is well.
+    pub said: Vec<String>,
+}
+
+/// Takes the settings in the folder `card` over into the folder `home`.
+pub fn take_over(card: &Path, home: &Path) -> Choice {
+    let mut said = Vec::new();
+    match new(card, &mut said) {
+        Ok(new) => match keep(&new, card, home) {
+            Ok(()) => {}
+            Err(why) => said.push(format!("{why}; {}", fall_back(home))),
+        },
+        Err(why) => said.push(format!("{why}; {}", fall_back(home))),
+    }
+    let read = Config::read(&home.join(NAME));
+    let config = read.map_err(|error| said.push(format!("there are no settings: {error}"))).ok();
+    Choice { config, said }
+}
+
+/// Settings that were judged.
+struct New {
+    text: String,
+    config: Config,
+}
+
+/// The settings on the card.
+fn new(card: &Path, said: &mut Vec<String>) -> Result<New, String> {
+    let file = pick(card, said).ok_or(format!("{NAME} is not on the card"))?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let text = text::read(&file).map_err(|why| format!("{name}: {why}"))?;
+    // The name in it is what a mistake is told with; the true one may end in .txt, which is no TOML.
+    let config = Config::parse(&text, Path::new(NAME)).map_err(|error| error.to_string())?;
+    Ok(New { text, config })
+}
+
+/// The file to read. Who saved under the longer name left the shipped file beside it.
+fn pick(card: &Path, said: &mut Vec<String>) -> Option<PathBuf> {
+    match (text::find(card, NAME), text::find(card, NAME_TXT)) {
+        (Some(short), Some(long)) if text::read(&short).is_ok_and(|text| text != TEMPLATE) => {
+            said.push(format!(
+                "there are both {NAME} and {}: the first is read; take one away",
+                long.file_name().unwrap_or_default().to_string_lossy()
+            ));
+            Some(short)
+        }
+        (short, long) => long.or(short),
+    }
+}
+
+/// Puts the new settings into the box's folder, after the files that they name.
+fn keep(new: &New, card: &Path, home: &Path) -> Result<(), String> {
+    let config = &new.config;
+    let named =
+        [("client_pem", &config.client_pem), ("client_crt", &config.client_crt), ("ca_crt", &config.ca_crt)];
+    let needed = config.url.starts_with("wss://");
+    for (key, file) in named {
+        if let Some(file) = file.as_deref().filter(|file| needed && file.is_relative()) {
+            bring(file, card, home).map_err(|why| config.wrong(key, why).to_string())?;
+        }
+    }
+    text::replace(&home.join(NAME), new.text.as_bytes(), true)
+        .map_err(|error| format!("the settings cannot be kept ({error})"))
+}
+
+/// Copies a file that the settings name.
+fn bring(file: &Path, card: &Path, home: &Path) -> Result<(), String> {
+    if !file.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(format!("{} must be a file beside {NAME}, without .. in its path", file.display()));
+    }
+    let text = match text::read(&card.join(file)) {
+        Ok(text) => text,
+        Err(why) => return Err(format!("{}: {why}; it must be on the card beside {NAME}", file.display())),
+    };
+    let to = home.join(file);
+    let made = to.parent().map_or(Ok(()), std::fs::create_dir_all);
+    made.and_then(|()| text::replace(&to, text.as_bytes(), true))
+        .map_err(|error| format!("{} cannot be kept ({error})", file.display()))
+}
+
+/// Sees to it that there are settings in the box's folder; says which.
+fn fall_back(home: &Path) -> &'static str {
+    if Config::read(&home.join(NAME)).is_ok() {
+        return "the settings of before are used";
+    }
+    // Should it fail, the settings cannot be read, and the caller says so.
+    let _ = text::replace(&home.join(NAME), TEMPLATE.as_bytes(), true);
+    "the box starts with the settings that it came with"
+}
+
+#[cfg(test)]
+mod tests;
