@@ -11,7 +11,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'Options of the session go into ARGS, for instance:  make run ARGS="--seconds 20 --json"'
 
 .PHONY: run
@@ -44,6 +44,16 @@ bench-world: packages ## judge depth, loss and drift on simulated lines; writes 
 bench-peers: packages $(if $(PEER_BENCH),build) ## play against other programs; PEER_BENCH= names the harness's folder
 	@.ci/install bench $(if $(PEER_BENCH),jack peers)
 	@bench/peers
+
+.PHONY: image
+image: packages ## build the SD card's image into out; BUILDROOT_DIR= uses a tree of Buildroot that is there
+	@.ci/install image
+	@.ci/rust image/build $(IMAGE)
+
+.PHONY: check-image-config
+check-image-config: ## check buildroot-external in a tree of Buildroot; BUILDROOT_DIR= names its folder
+	@.ci/install image-check
+	@image/check-config "$(or $(BUILDROOT_DIR),out/buildroot/source)"
 
 .PHONY: lint
 lint: ## check the form only: rustfmt, clippy, rustdoc

@@ -153,6 +153,15 @@ mod tests {
     }
 
     #[test]
+    fn udev_knows_the_same_2i2s() {
+        let rules = include_str!("../../../../overlays/rootfs/usr/lib/udev/rules.d/90-matriz.rules");
+        let ids = SCARLETT_2I2.map(|(product, _)| product).join("|");
+        let known = format!("idVendor}}==\"{FOCUSRITE}\"");
+        let named = format!("idProduct}}==\"{ids}\"");
+        assert_eq!((rules.matches(&known).count(), rules.matches(&named).count()), (2, 2));
+    }
+
+    #[test]
     fn the_server_is_as_the_settings_say() {
         let card = |records| Card { number: 2, id: String::new(), name: String::new(), known: true, records };
         let said = arguments(&card(true), &Jack::default()).join(" ");

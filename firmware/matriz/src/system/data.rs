@@ -214,6 +214,12 @@ mod tests {
     }
 
     #[test]
+    fn the_mark_is_the_one_that_the_image_has() {
+        let script = include_str!("../../../../image/assemble");
+        assert!(script.contains(&format!("printf %s '{}'", String::from_utf8_lossy(FRESH))));
+    }
+
+    #[test]
     fn a_flashed_card_gets_its_data_partition_once_without_a_word() {
         let (_folder, root, device) = world();
         assert_eq!(start(&root, &device), Vec::<String>::new());
