@@ -84,20 +84,26 @@ fn sleep_states(root: &Root, set: bool) -> Vec<Finding> {
     findings
 }
 
-/// Interrupts of devices stay off the cores of sound and network. Some cannot be moved, and say so.
+/// Interrupts of devices stay off the cores of sound and network. Some cannot be moved: what counts is where they
+/// arrive.
 fn interrupts(root: &Root, set: bool) -> Vec<Finding> {
-    let mut found: Vec<(u32, String)> = Vec::new();
+    let mut elsewhere: Vec<String> = Vec::new();
     for number in numbered(root, "proc/irq", "") {
-        let path = format!("proc/irq/{number}/smp_affinity_list");
-        let Some(is) = root.line(&path) else { continue };
-        let now = if is_within_rest(&is) { is } else { write(root, set, &path, REST) };
-        if !is_within_rest(&now) {
-            found.push((number, now));
+        if set && arrives(root, number).is_some_and(|cores| !is_within_rest(&cores)) {
+            let _ = std::fs::write(root.at(&format!("proc/irq/{number}/smp_affinity_list")), REST);
         }
+        let now = arrives(root, number).filter(|cores| !is_within_rest(cores));
+        elsewhere.extend(now.map(|cores| format!("{number} on {cores}")));
     }
-    let told: Vec<String> = found.iter().map(|(number, now)| format!("{number} on {now}")).collect();
-    let found = if told.is_empty() { REST.to_owned() } else { told.join(", ") };
+    let found = if elsewhere.is_empty() { REST.to_owned() } else { elsewhere.join(", ") };
     vec![Finding::compare("interrupts", REST, &found)]
+}
+
+/// Where an interrupt arrives, or, where the kernel does not say, where it may.
+fn arrives(root: &Root, number: u32) -> Option<String> {
+    let files = ["effective_affinity_list", "smp_affinity_list"];
+    let lists = files.into_iter().filter_map(|file| root.line(&format!("proc/irq/{number}/{file}")));
+    lists.into_iter().find(|list| !list.is_empty())
 }
 
 /// Whether a list such as `0-1` or `1` names no other cores than the first two.
@@ -150,6 +156,10 @@ mod tests {
         put(&root, "sys/devices/system/cpu/cpufreq/policy0", "");
         put(&root, "proc/irq/56/smp_affinity_list", "0-3\n");
         put(&root, "proc/irq/57/smp_affinity_list", "1\n");
+        put(&root, "proc/irq/58/smp_affinity_list", "0-3\n");
+        put(&root, "proc/irq/58/effective_affinity_list", "0\n");
+        put(&root, "proc/irq/59/smp_affinity_list", "2\n");
+        put(&root, "proc/irq/59/effective_affinity_list", "\n");
         put(&root, "proc/irq/default_smp_affinity", "f\n");
         for (name, _) in SYSCTLS {
             put(&root, &format!("proc/sys/{name}"), "950000\n");
@@ -186,7 +196,7 @@ mod tests {
         assert_eq!(not_in_force(&findings).len(), 4 + 4 + 1 + SYSCTLS.len());
         assert_eq!(root.line("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").unwrap(), "ondemand");
         let interrupts = findings.iter().find(|finding| finding.what == "interrupts").unwrap();
-        assert_eq!(interrupts.found, "56 on 0-3");
+        assert_eq!(interrupts.found, "56 on 0-3, 59 on 2");
     }
 
     #[test]
