@@ -5,7 +5,7 @@
 //! that waits for a person does not. `FACTORY-RESET` on the set-up partition asks for the same, and for the
 //! settings as shipped. Exit codes: e2fsck(8). Superblock: ext4's disk layout, `s_magic`.
 
-use super::{Root, SETUP, messages, settings, text};
+use super::{DATA, Root, SETUP, messages, settings, text};
 use anyhow::{Context, bail};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -22,7 +22,7 @@ const RESET: [&str; 2] = ["FACTORY-RESET", "FACTORY-RESET.txt"];
 const MAGIC: (u64, [u8; 2]) = (1024 + 56, [0x53, 0xEF]);
 
 /// How a check or a repair ended.
-#[derive(PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Checked {
     /// Nothing was wrong, or what a loss of power leaves behind, which the journal mends.
     Sound,
@@ -43,7 +43,7 @@ pub fn run(root: &Root, device: &Path) -> anyhow::Result<()> {
         Some(_) => {
             make(device).map(|()| said.push("everything is as it came, as FACTORY-RESET asked".to_owned()))
         }
-        None => mend(device, &mut said),
+        None => mend(device, &|| mounts(root, device), &mut said),
     };
     if let (Some(file), Ok(())) = (&reset, &done) {
         let shipped = ship(root, file);
@@ -58,20 +58,12 @@ pub fn run(root: &Root, device: &Path) -> anyhow::Result<()> {
     done
 }
 
-/// Checks, repairs, and makes anew what cannot be repaired.
-fn mend(device: &Path, said: &mut Vec<String>) -> anyhow::Result<()> {
-    match head(device)? {
-        Head::Ext => {}
-        Head::Fresh => return make(device),
-        Head::Other => {
-            make(device)?;
-            said.push(
-                "the data partition was no longer one: it was made anew, recordings are gone".to_owned(),
-            );
-            return Ok(());
-        }
+/// Checks, repairs, and makes anew what cannot be repaired; `usable` tries whether it can be mounted.
+fn mend(device: &Path, usable: &dyn Fn() -> bool, said: &mut Vec<String>) -> anyhow::Result<()> {
+    if is_fresh(device)? {
+        return make(device);
     }
-    match check(device)? {
+    match check(device, usable)? {
         Checked::Sound => {}
         Checked::Repaired => {
             said.push("the data partition was repaired; a recording may be damaged".to_owned())
@@ -86,14 +78,8 @@ fn mend(device: &Path, said: &mut Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a partition begins with.
-enum Head {
-    Ext,
-    Fresh,
-    Other,
-}
-
-fn head(device: &Path) -> anyhow::Result<Head> {
+/// Whether there is the mark of a flashed card, and no file system yet.
+fn is_fresh(device: &Path) -> anyhow::Result<bool> {
     let shown = device.display();
     let mut file = File::open(device).with_context(|| format!("{shown} cannot be opened"))?;
     let mut begin = [0; FRESH.len()];
@@ -103,31 +89,37 @@ fn head(device: &Path) -> anyhow::Result<Head> {
         .and_then(|()| file.seek(SeekFrom::Start(MAGIC.0)))
         .and_then(|_| file.read_exact(&mut magic));
     read.with_context(|| format!("{shown} cannot be read"))?;
-    Ok(match (magic == MAGIC.1, begin == *FRESH) {
-        (true, _) => Head::Ext,
-        (_, true) => Head::Fresh,
-        _ => Head::Other,
-    })
+    Ok(begin == *FRESH && magic != MAGIC.1)
 }
 
-/// Repairs without asking: first what is always safe, then everything.
-fn check(device: &Path) -> anyhow::Result<Checked> {
-    if let Checked::Sound = fsck(device, "-p")? {
+/// Repairs without asking: first what is always safe, which a file system needs after a loss of power, and which
+/// is all that is looked at as long as the kernel has not found a fault. Then everything.
+fn check(device: &Path, usable: &dyn Fn() -> bool) -> anyhow::Result<Checked> {
+    if fsck(device, &["-p"])? == Checked::Sound && usable() {
         return Ok(Checked::Sound);
     }
-    Ok(match fsck(device, "-y")? {
-        Checked::Ruined => Checked::Ruined,
-        Checked::Sound | Checked::Repaired => Checked::Repaired,
-    })
+    let repaired = fsck(device, &["-f", "-y"])? != Checked::Ruined && usable();
+    Ok(if repaired { Checked::Repaired } else { Checked::Ruined })
 }
 
-fn fsck(device: &Path, how: &str) -> anyhow::Result<Checked> {
-    let done = Command::new("e2fsck").arg(how).arg(device).output().context("e2fsck cannot be started")?;
+/// Whether the kernel takes it. A test's folder has no kernel.
+fn mounts(root: &Root, device: &Path) -> bool {
+    if !root.is_real() {
+        return true;
+    }
+    let at = root.at(DATA);
+    let mounted = Command::new("mount").args(["-t", "ext4"]).arg(device).arg(&at).output();
+    let mounted = mounted.is_ok_and(|done| done.status.success());
+    mounted && Command::new("umount").arg(&at).output().is_ok_and(|done| done.status.success())
+}
+
+fn fsck(device: &Path, how: &[&str]) -> anyhow::Result<Checked> {
+    let done = Command::new("e2fsck").args(how).arg(device).output().context("e2fsck cannot be started")?;
     let code = done.status.code();
-    tracing::info!("e2fsck {how}: {}", String::from_utf8_lossy(&done.stdout).trim());
+    tracing::info!("e2fsck {}: {}", how.join(" "), String::from_utf8_lossy(&done.stdout).trim());
     Ok(match code {
         // With -p, 1 and 2 are the journal and what else is safe.
-        Some(0..=2) if how == "-p" => Checked::Sound,
+        Some(0..=2) if how == ["-p"] => Checked::Sound,
         Some(0) => Checked::Sound,
         Some(1 | 2) => Checked::Repaired,
         _ => Checked::Ruined,
@@ -185,6 +177,7 @@ fn remount(root: &Root, how: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
     use std::fs;
     use std::os::unix::fs::FileExt;
     use std::path::PathBuf;
@@ -204,6 +197,11 @@ mod tests {
     fn start(root: &Root, device: &Path) -> Vec<String> {
         run(root, device).unwrap();
         messages::read(root)
+    }
+
+    fn debugfs(device: &Path, request: &str) {
+        let done = Command::new("debugfs").args(["-w", "-R", request]).arg(device).output().unwrap();
+        assert!(done.status.success());
     }
 
     /// When the file system was made: its random identity.
@@ -236,15 +234,42 @@ mod tests {
         let first = identity(&device);
         let file = File::options().write(true).open(&device).unwrap();
 
-        // The block bitmap of the first group, past the superblock and the group's descriptors.
-        file.write_all_at(&[0xA5; 4096], 4096 * 20).unwrap();
-        let said = start(&root, &device);
-        assert!(said.len() <= 1 && said.iter().all(|sentence| sentence.contains("was repaired")), "{said:?}");
+        // Its first folder is gone, and the kernel has noticed.
+        debugfs(&device, "clri <2>");
+        debugfs(&device, "set_super_value state 2");
+        assert_eq!(start(&root, &device), ["the data partition was repaired; a recording may be damaged"]);
+        assert_eq!(start(&root, &device), Vec::<String>::new());
         assert_eq!(identity(&device), first);
 
-        file.write_all_at(&[0; 8192], 0).unwrap();
+        // Its first superblock is gone: e2fsck finds another one.
+        file.write_all_at(&[0; 4096], 0).unwrap();
+        assert_eq!(start(&root, &device), ["the data partition was repaired; a recording may be damaged"]);
+        assert_eq!(identity(&device), first);
+
+        // All of it is gone.
+        file.set_len(0).unwrap();
+        file.set_len(64 << 20).unwrap();
         let said = start(&root, &device);
-        assert_eq!(said, ["the data partition was no longer one: it was made anew, recordings are gone"]);
+        assert_eq!(said, ["the data partition was beyond repair: it was made anew, recordings are gone"]);
+        assert_ne!(identity(&device), first);
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_take_is_looked_at_closely() {
+        let (_folder, root, device) = world();
+        start(&root, &device);
+        let first = identity(&device);
+        debugfs(&device, "clri <2>"); // and nobody has noticed
+        let tries = Cell::new(0);
+        let second_time = || tries.replace(tries.get() + 1) > 0;
+        let mut said = Vec::new();
+        mend(&device, &second_time, &mut said).unwrap();
+        assert_eq!(said, ["the data partition was repaired; a recording may be damaged"]);
+        assert_eq!(identity(&device), first);
+
+        said.clear();
+        mend(&device, &|| false, &mut said).unwrap();
+        assert_eq!(said, ["the data partition was beyond repair: it was made anew, recordings are gone"]);
         assert_ne!(identity(&device), first);
     }
 
