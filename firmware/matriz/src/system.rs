@@ -27,7 +27,7 @@ const DATA: &str = "data";
 
 /// The box's folder, where its settings in force are and paths in them begin. `boot` lets it point to
 /// the data partition, or to memory where there is none.
-const BOX: &str = "run/matriz/box";
+const BOX: &str = "run/matriz-system/box";
 
 /// What the verbs have in common.
 #[derive(Args)]

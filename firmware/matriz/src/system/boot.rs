@@ -160,7 +160,7 @@ mod tests {
             assert_eq!(messages::read(&root), Vec::<String>::new());
         }
         assert_eq!(fs::read_to_string(root.at("proc/sys/kernel/hostname")).unwrap(), "matriz-1a2b");
-        assert_eq!(fs::read_to_string(root.at("run/matriz/box/matriz.toml")).unwrap(), settings);
+        assert_eq!(fs::read_to_string(root.at("run/matriz-system/box/matriz.toml")).unwrap(), settings);
         assert_eq!(fs::read_to_string(root.at("data/matriz/matriz.toml")).unwrap(), settings);
         assert!(root.at("run/systemd/network/10-matriz.network").exists());
     }
@@ -174,7 +174,10 @@ mod tests {
         assert_eq!(said[0], "the set-up partition cannot be read");
         assert!(said[1].starts_with("there is no data partition ("), "{said:?}");
         assert!(said[2].starts_with("matriz.toml is not on the card; "), "{said:?}");
-        assert_eq!(fs::read_to_string(root.at("run/matriz/box/matriz.toml")).unwrap(), settings::TEMPLATE);
+        assert_eq!(
+            fs::read_to_string(root.at("run/matriz-system/box/matriz.toml")).unwrap(),
+            settings::TEMPLATE
+        );
         assert!(root.at("var/lib/matriz/matriz.toml").exists());
     }
 

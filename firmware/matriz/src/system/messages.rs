@@ -1,13 +1,13 @@
 //! Sentences for the person in front of the box: the place where what happens before the music leaves them.
 //!
-//! Each step of the start owns one file in `/run/matriz/messages`, which it replaces whole; a line is a
+//! Each step of the start owns one file in `/run/matriz-system/messages`, which it replaces whole; a line is a
 //! sentence. Who shows the box's status reads them all. They are gone with the power, like what they say.
 
 use super::Root;
 use anyhow::Context;
 
 /// Where the files are.
-const FOLDER: &str = "run/matriz/messages";
+const FOLDER: &str = "run/matriz-system/messages";
 
 /// Leaves the `sentences` of `step`, in place of what it said before, and logs them. The files are shown in the
 /// order of their names.

@@ -14,7 +14,7 @@ use std::process::Command;
 const NAMES: [&str; 2] = ["authorized_keys", "authorized_keys.txt"];
 
 /// Where the server finds the keys, and its own. Gone with the power.
-const RUN: &str = "run/matriz/ssh";
+const RUN: &str = "run/matriz-system/ssh";
 
 /// The host key.
 const HOST_KEY: &str = "ssh_host_ed25519_key";
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn without_a_key_there_is_no_ssh_and_it_goes_when_the_key_goes() {
         let (_folder, root) = world();
-        let list = root.at("run/matriz/ssh/authorized_keys");
+        let list = root.at("run/matriz-system/ssh/authorized_keys");
         assert_eq!(start(&root), Vec::<String>::new());
         assert!(!list.exists() && !root.at("data/ssh").exists());
         let file = root.at("setup/authorized_keys.txt");

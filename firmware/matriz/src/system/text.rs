@@ -64,7 +64,7 @@ pub fn replace(file: &Path, bytes: &[u8], secret: bool) -> std::io::Result<()> {
     let part = folder.join(name);
     let _ = std::fs::remove_file(&part); // of a try that was cut short; `mode` holds for new files only
     let mode = if secret { 0o600 } else { 0o644 };
-    let mut new = File::options().write(true).create(true).truncate(true).mode(mode).open(&part)?;
+    let mut new = File::options().write(true).create_new(true).mode(mode).open(&part)?;
     new.write_all(bytes)?;
     new.sync_all()?;
     std::fs::rename(&part, file)?;
