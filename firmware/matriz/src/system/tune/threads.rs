@@ -88,7 +88,9 @@ fn rule(process: &str, thread: &Thread) -> Rule {
     match (process, thread.name.as_str()) {
         ("jackd", _) => Rule { who: "JACK", cores: "3", priority: None },
         (_, "audio" | "card") => Rule { who: "sound", cores: "3", priority: Some(realtime::CARD) },
-        (_, "network") => Rule { who: "network", cores: "2", priority: Some(realtime::NETWORK) },
+        (_, name) if name.starts_with("network") => {
+            Rule { who: "network", cores: "2", priority: Some(realtime::NETWORK) }
+        }
         _ => Rule { who: "the rest", cores: "0-1", priority: None },
     }
 }
@@ -157,12 +159,13 @@ mod tests {
         run(&root, "jackd", (90, 90), "jackd", "3", None);
         run(&root, "jackd", (90, 91), "jackd", "3", Some(75));
         run(&root, "matriz", (100, 100), "matriz", "0-1", None);
-        run(&root, "matriz", (100, 101), "network", "2", Some(65));
+        run(&root, "matriz", (100, 101), "network out", "2", Some(65));
+        run(&root, "matriz", (100, 104), "network in", "2", Some(65));
         run(&root, "matriz", (100, 102), "audio", "3", Some(70));
         run(&root, "matriz", (80, 80), "matriz", "0-3", None);
         fs::write(root.at("proc/80/cmdline"), "/usr/bin/matriz\0system\0tune\0").unwrap();
         assert_eq!(wrong(&root), Vec::<String>::new());
-        assert_eq!(look(&root).len(), 2 + 1 + 3 + 1);
+        assert_eq!(look(&root).len(), 2 + 1 + 4 + 1);
     }
 
     #[test]
