@@ -5,10 +5,12 @@
 //! Sources: RFC 3550 section 6 (packets, round trip), RFC 5761 section 4 (one port for both),
 //! RFC 5506 (a packet may come alone, without the compound around it).
 
+mod account;
 mod write;
 
 pub use crate::rtp::Malformed;
 use crate::rtp::{VERSION, strip_padding};
+pub use account::Account;
 use std::time::Duration;
 pub use write::Writer;
 

@@ -3,10 +3,11 @@
 //! Sans-IO: what comes in by TCP, the packets of the programme that is listened to and `now` go in; what
 //! goes out by TCP and UDP, and a deadline, come out. Before it: `matriz/src/rtsp.rs`, which has the
 //! sockets. `inbox` cuts requests out of bytes, `answer` judges them, `stream` makes packets RTP.
-//! A connection has one session at a time, and the session ends with it.
+//! A connection has one session at a time, and the session ends with it. The other side is [`client`].
 //! Source: RFC 2326 (RTSP 1.0).
 
 mod answer;
+pub mod client;
 mod description;
 mod inbox;
 mod stream;

@@ -1,7 +1,8 @@
-//! Cuts what a client sends into messages: requests, and interleaved data in between.
+//! Cuts what a client or a server sends into messages: requests or answers, and interleaved data in between.
 //!
-//! Before it: bytes as TCP delivers them, split anywhere. After it: [`super::Connection`]. The head of a
-//! request is parsed only when all of it is there; nothing longer than the limits below is ever kept.
+//! Before it: bytes as TCP delivers them, split anywhere. After it: [`super::Connection`] and
+//! [`super::client`]. A head is parsed only when all of it is there; nothing longer than the limits below is ever
+//! kept.
 //! Sources: RFC 2326 sections 4 (messages), 10.12 (interleaved data) and 15.1 (syntax).
 
 use rtsp_types::{Message, ParseError, StatusCode};
@@ -9,10 +10,10 @@ use rtsp_types::{Message, ParseError, StatusCode};
 /// Most bytes of a request's head: its first line and headers. Players send less than 1000. Our choice.
 const MOST_HEAD: usize = 8_192;
 
-/// Most bytes of a request's body. Those of a listener have none, or some names. Our choice.
+/// Most bytes of a body. Requests of a listener have none, or some names; descriptions have some hundred. Our choice.
 const MOST_BODY: usize = 4_096;
 
-/// Most bytes of interleaved data from a listener, who sends nothing but reports. Our choice.
+/// Most bytes of interleaved data: a listener sends nothing but reports, a guest packets of Opus. Our choice.
 const MOST_DATA: usize = 4_096;
 
 /// What came and is not cut yet.

@@ -8,7 +8,7 @@ use rtsp_types::StatusCode;
 
 /// Ports below this one are not sent to: a listener's own are above, and behind the others sit services
 /// (RFC 6335 section 6).
-const FIRST_USER_PORT: u16 = 1_024;
+pub(super) const FIRST_USER_PORT: u16 = 1_024;
 
 /// Where a listener's packets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,10 +96,10 @@ impl Transport {
 }
 
 /// A transport that is ours, with a value that cannot be.
-struct Malformed;
+pub(super) struct Malformed;
 
 /// `8556-8557`, or `8556` alone: then the second is the next one.
-fn pair(text: &str) -> Result<(u16, u16), Malformed> {
+pub(super) fn pair(text: &str) -> Result<(u16, u16), Malformed> {
     let number = |text: &str| text.parse::<u16>().map_err(|_| Malformed);
     let (first, second) = match text.split_once('-') {
         Some((first, second)) => (number(first)?, number(second)?),
