@@ -9,6 +9,7 @@
 //! says so (RTCP BYE), when another box comes under its name, or when it is neither listed nor heard.
 //! So music goes on while the rendezvous is away.
 
+mod guest;
 mod line;
 mod peer;
 mod uplink;
@@ -22,6 +23,7 @@ use crate::red::RED;
 use crate::rendezvous::{FromServer, Listed, Register, Request};
 use crate::rtcp::{self, Writer};
 use crate::units::{Time, frames_to_nanos, nanos_to_frames};
+use guest::Guests;
 use line::Reception;
 use peer::Peer;
 use std::collections::VecDeque;
@@ -91,6 +93,15 @@ pub enum Action {
         /// How many packets back the copy lies that each packet carries; 0: none.
         distance: u8,
     },
+    /// Hear this guest by RTSP in `slot` from now on; once more, when it is said to be there again.
+    Invite {
+        /// The engine's slot.
+        slot: u8,
+        /// Who it is.
+        name: String,
+        /// Its RTSP server.
+        at: SocketAddr,
+    },
     /// The slot is free again.
     Unroute {
         /// The engine's slot.
@@ -109,6 +120,7 @@ pub struct Session {
     rendezvous: String,
     listed: Vec<Listed>,
     peers: Vec<Peer>,
+    guests: Guests,
     actions: VecDeque<Action>,
     offer_due: Option<Time>,
     next_slot: u8,
@@ -130,6 +142,7 @@ impl Session {
             rendezvous: "not connected yet".to_owned(),
             listed: Vec::new(),
             peers: Vec::new(),
+            guests: Guests::default(),
             actions: VecDeque::new(),
             offer_due: None,
             next_slot: 0,
@@ -235,6 +248,7 @@ impl Session {
     /// The engine tells what it saw.
     pub fn handle_report(&mut self, now: Time, report: &Report) {
         self.report = *report;
+        self.handle_guests_report(now, report);
         for peer in &mut self.peers {
             if peer.handle_report(now, &report.peers[usize::from(peer.slot)]) {
                 let sentence = format!("playing with {} ({})", peer.name, peer.way_in_words());
@@ -251,13 +265,15 @@ impl Session {
                 self.actions.push_back(Action::Rendezvous(self.offer().encode()));
             }
             self.poll_peers(now);
+            self.poll_guests(now);
         }
         self.actions.pop_front()
     }
 
     /// When to poll again, if nothing happens before; `None`: only when something happens.
     pub fn deadline(&self) -> Option<Time> {
-        self.peers.iter().map(|peer| peer.next_control).chain(self.offer_due).min()
+        let peers = self.peers.iter().map(|peer| peer.next_control);
+        peers.chain(self.offer_due).chain(self.guests.deadline()).min()
     }
 
     /// The box shuts down: everybody is told.
@@ -277,6 +293,7 @@ impl Session {
     pub fn status(&self, now: Time) -> Status {
         let mut peers: Vec<_> =
             self.peers.iter().map(|peer| peer.status(self.started, &self.report)).collect();
+        peers.extend(self.guests.status());
         peers.sort_by(|a, b| a.name.cmp(&b.name));
         Status {
             name: self.identity.name.clone(),
@@ -338,6 +355,7 @@ impl Session {
         for peer in &mut self.peers {
             peer.listed = self.listed.iter().any(|listed| listed.name == peer.name);
         }
+        self.await_offers(now, joined.map(String::as_str));
     }
 
     fn handle_offer(&mut self, now: Time, name: String, offer: Offer) {
@@ -347,7 +365,7 @@ impl Session {
         }
         if let Some(peer) = self.peers.iter_mut().find(|peer| peer.name == name && peer.ssrc == offer.ssrc) {
             peer.meet_again(now, candidates(&offer, address));
-            return;
+            return self.welcome_box(&name);
         }
         let own = self.identity.format;
         if !offer.codecs.iter().any(|codec| codec.payload_type == own.payload_type()) {
@@ -356,6 +374,7 @@ impl Session {
                 own.name()
             ));
         }
+        self.welcome_box(&name);
         let Some(slot) = self.free_slot() else {
             return self.say(format!("no place for {name}: a box plays with {SLOTS} others at most"));
         };
@@ -381,7 +400,8 @@ impl Session {
     /// about the next.
     fn free_slot(&mut self) -> Option<u8> {
         let in_turn = (0..SLOTS as u8).map(|n| (self.next_slot + n) % SLOTS as u8);
-        let slot = in_turn.into_iter().find(|slot| self.peers.iter().all(|peer| peer.slot != *slot))?;
+        let is_free = |slot: &u8| self.peers.iter().all(|peer| peer.slot != *slot) && !self.guests.has(*slot);
+        let slot = in_turn.into_iter().find(is_free)?;
         self.next_slot = (slot + 1) % SLOTS as u8;
         Some(slot)
     }

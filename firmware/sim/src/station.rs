@@ -181,7 +181,8 @@ impl Station {
                     self.handle.cues.push(cue).expect("every cycle empties the ring");
                 }
                 Action::Say(sentence) => self.said.push(sentence),
-                Action::Route { .. } | Action::Unroute { .. } => {}
+                // Everybody here is a box.
+                Action::Route { .. } | Action::Unroute { .. } | Action::Invite { .. } => {}
             }
         }
         (frames, out)

@@ -189,6 +189,11 @@ impl Peer {
         !self.listed && now.since(self.heard) > GONE
     }
 
+    /// Nothing has come from it lately.
+    pub fn is_silent(&self, now: Time) -> bool {
+        now.since(self.heard) > WAY_STALE
+    }
+
     /// Gives up a way on which nothing has come for long. True if it did.
     pub fn lose_way(&mut self, now: Time) -> bool {
         if now.since(self.heard) <= WAY_LOST || self.way.is_none() {

@@ -207,3 +207,5 @@ fn a_sixteenth_box_is_told_apart_in_words() {
     assert!(said.iter().any(|a| matches!(a, Action::Say(text) if text.contains("no place for box15"))));
     assert_eq!(porto.status(at(1)).peers.len(), SLOTS);
 }
+
+mod guests;
