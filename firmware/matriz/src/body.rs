@@ -7,7 +7,8 @@ use crate::audio::{Card, Driver, jack, simulated};
 use crate::broadcast::Broadcast;
 use crate::clock;
 use crate::config::{Config, Sound};
-use crate::net::{self, Bell, Control, Network, Parts};
+use crate::guests::{Guests, News};
+use crate::net::{self, Bell, Control, Network, Parts, ears};
 use crate::programs::Programs;
 use crate::realtime;
 use crate::record::Recorder;
@@ -207,6 +208,8 @@ struct Body {
     from_rendezvous: mpsc::Receiver<Event>,
     rendezvous: JoinHandle<()>,
     control: mpsc::Receiver<Control>,
+    guests: Guests,
+    news: mpsc::Receiver<News>,
     _network: Network,
     _pump: Pump,
     taps: Taps,
@@ -235,6 +238,8 @@ impl Body {
         let driver = Driver::new(engine, bell.clone());
         let routes = Arc::new(Mutex::new(Routes::default()));
         let (control_in, control) = mpsc::channel(256);
+        let (door, ears) = ears::ears(Bell::new()?);
+        let (news_in, news) = mpsc::channel(64);
         let network = Network::start(Parts {
             socket: socket.try_clone()?,
             bell,
@@ -243,6 +248,7 @@ impl Body {
             routes: Arc::clone(&routes),
             stream: Stream::new(&identity),
             control: control_in,
+            ears,
         })?;
         let card = match found {
             Found::Jack(waiting) => Card::Jack(jack::Card::start(config, waiting, driver)?),
@@ -252,8 +258,10 @@ impl Body {
         let (events, from_rendezvous) = mpsc::channel(64);
         let hello = Session::hello(&identity);
         let rendezvous = tokio::spawn(rendezvous::run(endpoint, hello, outgoing, events));
+        let mut session = Session::new(identity, clock::now());
+        config.guest().into_iter().for_each(|at| session.receive_from(clock::now(), at));
         Ok(Body {
-            session: Session::new(identity, clock::now()),
+            session,
             card,
             handle: ControlHandle { cues, reports },
             socket,
@@ -262,6 +270,8 @@ impl Body {
             from_rendezvous,
             rendezvous,
             control,
+            guests: Guests::new(&config.name, door, news_in),
+            news,
             _network: network,
             _pump: Pump::start(taps.clone(), blocks)?,
             taps,
@@ -281,9 +291,11 @@ impl Body {
                 Some(Control { from, time, bytes }) = self.control.recv() => {
                     self.session.handle_datagram(time, from, &bytes);
                 }
+                Some(News { slot, way }) = self.news.recv() => self.session.handle_guest(slot, &way),
                 _ = reports.tick() => {
                     while let Ok(report) = self.handle.reports.pop() {
                         self.session.handle_report(clock::now(), &report);
+                        self.guests.handle_report(&report);
                     }
                     self.open_taps();
                     if let Some(sentence) = self.card.gone() {
@@ -340,7 +352,14 @@ impl Body {
                     }
                 }
                 Action::Route { slot, name, .. } => self.name_slot(slot, Some(&name)),
-                Action::Unroute { slot } => self.name_slot(slot, None),
+                Action::Invite { slot, name, at } => {
+                    self.name_slot(slot, Some(&name));
+                    self.guests.invite(slot, at);
+                }
+                Action::Unroute { slot } => {
+                    self.name_slot(slot, None);
+                    self.guests.dismiss(slot);
+                }
                 Action::Say(sentence) => tracing::info!("{sentence}"),
             }
         }
@@ -359,9 +378,10 @@ impl Body {
         show(&self.session.status(clock::now()));
         self.session.leave();
         self.pump();
-        let Body { to_rendezvous, rendezvous, card, .. } = self;
+        let Body { to_rendezvous, rendezvous, card, guests, .. } = self;
         drop(card);
         drop(to_rendezvous);
+        guests.stop().await;
         // It has sent the goodbye, or cannot: nobody depends on it.
         let _ = tokio::time::timeout(GOODBYE, rendezvous).await;
     }

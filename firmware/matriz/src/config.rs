@@ -14,7 +14,7 @@ use proto::session::Wish;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use text::{Fault, Format};
 
@@ -51,12 +51,12 @@ pub struct Config {
     /// The folder that recordings go into, each into a folder of its own.
     #[serde(default = "default_record_folder")]
     pub record_folder: PathBuf,
-    /// Whether to receive from one sender without a rendezvous.
+    /// Whether to hear one sender besides those at the rendezvous: a guest.
     #[serde(default)]
     pub receive: bool,
     /// The address of that sender.
     pub receive_from_ip: Option<IpAddr>,
-    /// The RTSP port of that sender.
+    /// The RTSP port of that sender; 8554 if absent.
     pub receive_from_port: Option<u16>,
     /// UDP port of all media; 0 lets the system choose one.
     #[serde(default = "default_media_port")]
@@ -391,18 +391,22 @@ impl Config {
         Some(self.wrong(first, what).to_string())
     }
 
-    /// What the file asks for that this box does not do yet: one sentence each, for a warning.
-    pub fn not_yet(&self) -> Vec<String> {
-        let asked = [
-            ("receive", self.receive, "this box plays only with those it meets at the rendezvous"),
-            ("receive_from_ip", self.receive_from_ip.is_some(), "there is no direct receiver"),
-            ("receive_from_port", self.receive_from_port.is_some(), "there is no direct receiver"),
-        ];
-        asked
-            .into_iter()
-            .filter(|(_, asked, _)| *asked)
-            .map(|(key, _, but)| self.wrong(key, format!("\"{key}\" has no effect yet: {but}")).to_string())
-            .collect()
+    /// The sender that is heard without a rendezvous, if there is one.
+    pub fn guest(&self) -> Option<SocketAddr> {
+        let port = self.receive_from_port.unwrap_or(default_port());
+        self.receive_from_ip.filter(|_| self.receive).map(|ip| SocketAddr::new(ip, port))
+    }
+
+    /// What is said about such a sender and has no effect, as the other half is missing: a sentence that says so.
+    pub fn half_a_guest(&self) -> Option<String> {
+        let ip = self.receive_from_ip.map(|_| "receive_from_ip");
+        let named = ip.or(self.receive_from_port.map(|_| "receive_from_port"));
+        let (key, but) = match (self.receive, ip, named) {
+            (true, None, _) => ("receive", "\"receive_from_ip\" does not say from whom"),
+            (false, _, Some(key)) => (key, "\"receive\" is not true"),
+            _ => return None,
+        };
+        Some(self.wrong(key, format!("\"{key}\" has no effect, as {but}")).to_string())
     }
 }
 

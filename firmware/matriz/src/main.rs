@@ -11,6 +11,7 @@ mod broadcast;
 mod clock;
 mod config;
 mod demo;
+mod guests;
 mod monitor;
 mod net;
 mod programs;
@@ -103,8 +104,8 @@ fn play(config: &Config, json: bool) -> anyhow::Result<()> {
         // server's name from here, since the `jack` crate cannot hand it over.
         unsafe { std::env::set_var("JACK_DEFAULT_SERVER", server) };
     }
-    config.without_tls().iter().for_each(|sentence| tracing::info!("{sentence}"));
-    config.not_yet().iter().for_each(|sentence| tracing::warn!("{sentence}"));
+    let in_vain = config.without_tls().into_iter().chain(config.half_a_guest());
+    in_vain.for_each(|sentence| tracing::info!("{sentence}"));
     let draw = !json && std::io::stdout().is_terminal();
     let show = |status: &Status| {
         let mut out = std::io::stdout().lock();

@@ -4,22 +4,28 @@
 //! session; both share the socket (RFC 5761), so that one hole in a NAT serves for all. The threads see
 //! addresses and never a sample. One sleeps until the kernel has datagrams, the other until the audio thread
 //! has rung the bell: a single system call each, which costs less than to wait for both in one thread.
+//! Guests come by ports of their own ([`ears`]).
 
 mod batch;
+pub mod ears;
 
 use crate::config::{Config, ConfigError};
 use crate::{clock, realtime};
 use anyhow::Context;
-use batch::{Inbox, Outbox};
+use batch::{Inbox, Outbox, Sleep};
+use ears::Ears;
 use engine::packet::{Arrival, Packet};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{setsockopt, sockopt::Ipv4Tos, sockopt::ReceiveTimestampns};
+use proto::control::SLOTS;
 use proto::routes::{Listener, Routes, Stream, packets};
 use proto::units::Time;
 use proto::{rtcp, rtp};
 use rtrb::{Consumer, Producer};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -143,6 +149,8 @@ pub struct Parts {
     pub stream: Stream,
     /// RTCP, to the control loop.
     pub control: mpsc::Sender<Control>,
+    /// What guests send.
+    pub ears: Ears,
 }
 
 /// The running threads; they end when this is dropped.
@@ -158,11 +166,11 @@ impl Network {
     /// # Errors
     /// When the system gives no thread or no file descriptor.
     pub fn start(parts: Parts) -> anyhow::Result<Network> {
-        let Parts { socket, bell, arrivals, packets, routes, stream, control } = parts;
+        let Parts { socket, bell, arrivals, packets, routes, stream, control, ears } = parts;
         let mut network = Network { stop: Arc::default(), bell: bell.clone(), threads: Vec::new() };
         let (own, shared) = (socket.try_clone().context("no file descriptor is left")?, Arc::clone(&routes));
         let going = Out { socket: own, bell, packets, routes: shared, stream, outbox: Outbox::new() };
-        let coming = In { socket, arrivals, routes, control };
+        let coming = In { socket, arrivals, routes, control, ears };
         network.spawn("network out", |stop| going.run(stop))?;
         network.spawn("network in", |stop| coming.run(stop))?;
         Ok(network)
@@ -228,6 +236,7 @@ struct In {
     arrivals: Producer<Arrival>,
     routes: Arc<Mutex<Routes>>,
     control: mpsc::Sender<Control>,
+    ears: Ears,
 }
 
 impl In {
@@ -235,14 +244,19 @@ impl In {
         be_urgent();
         let mut inbox = Inbox::new();
         while !stop.load(Ordering::Relaxed) {
-            self.receive(&mut inbox);
+            if self.ears.is_empty() {
+                self.receive(&mut inbox, Sleep::UntilOne);
+            } else {
+                self.listen(&mut inbox);
+            }
+            self.ears.take_in(&mut self.arrivals); // last, as it changes whose socket is where
         }
     }
 
-    /// Takes in what waits at the socket, or comes within [`NAP`].
-    fn receive(&mut self, inbox: &mut Inbox) {
-        let In { socket, arrivals, routes, control } = self;
-        let came = inbox.wait(socket, |datagram, from, stamp| {
+    /// Takes in what waits at the media socket; asleep until then, or for [`NAP`], if so told.
+    fn receive(&mut self, inbox: &mut Inbox, sleep: Sleep) {
+        let In { socket, arrivals, routes, control, .. } = self;
+        let came = inbox.receive(socket, sleep, |datagram, from, stamp| {
             let time = stamp.map_or_else(clock::now, clock::from_wall_clock);
             if rtcp::is_rtcp(datagram) {
                 // A full queue is a flood; RTCP may be lost.
@@ -261,6 +275,35 @@ impl In {
         {
             std::thread::sleep(NAP);
         }
+    }
+
+    /// The same while there are guests: at their sockets too.
+    fn listen(&mut self, inbox: &mut Inbox) {
+        let [came, rung, guests @ ..] = self.wait();
+        if came {
+            self.receive(inbox, Sleep::Never);
+        }
+        if rung {
+            self.ears.bell.wait();
+        }
+        for (at, _) in guests.iter().enumerate().filter(|(_, came)| **came) {
+            self.ears.receive(at, inbox, &mut self.arrivals);
+        }
+    }
+
+    /// Sleeps; then whether something waits at the media socket, whether a guest's connection has handed something over,
+    /// and which guests have sent.
+    fn wait(&self) -> [bool; 2 + SLOTS] {
+        let In { socket, ears, .. } = self;
+        let nothing = || PollFd::new(socket.as_fd(), PollFlags::empty());
+        let mut waiting: [PollFd; 2 + SLOTS] = std::array::from_fn(|at| match at {
+            0 => PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+            1 => PollFd::new(ears.bell.0.as_fd(), PollFlags::POLLIN),
+            _ => ears.fd(at - 2).map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::POLLIN)),
+        });
+        // Interrupted or timed out: look again.
+        let _ = poll(&mut waiting[..2 + ears.len()], PollTimeout::try_from(NAP).unwrap_or(PollTimeout::MAX));
+        waiting.map(|ready| ready.any() == Some(true))
     }
 }
 

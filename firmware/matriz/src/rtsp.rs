@@ -5,7 +5,7 @@
 //! ([`visit`]). UDP goes through one pair of sockets for all ([`pair`]). The music does not depend on any
 //! of it: without its port the box says so and plays.
 
-mod pair;
+pub mod pair;
 mod visit;
 
 use crate::config::{Config, ConfigError};

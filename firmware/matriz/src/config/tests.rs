@@ -41,7 +41,7 @@ fn the_seeds_example_is_read_as_it_is() {
     assert_eq!(config.url, "ws://localhost:5000/config");
     assert_eq!(config.interface.as_deref(), Some("eth0"));
     assert_eq!(config.client_crt, Some(PathBuf::from("fake_client.crt")));
-    assert_eq!(config.not_yet(), Vec::<String>::new());
+    assert_eq!((config.guest(), config.half_a_guest()), (None, None));
     let said = config.without_tls().unwrap();
     let expected =
         "client.json, line 7: \"client_pem\", \"client_crt\", \"ca_crt\" have no effect, as \"url\" begins";
@@ -134,7 +134,7 @@ fn every_key_is_read_the_same_from_both_formats() {
         let wish = Wish { bitrate: 0, frames: Some(240), uplink: Some(800_000) };
         assert_eq!(config.wish(), wish, "plain samples have no bit rate");
         assert_eq!((config.record, config.record_folder.as_path()), (true, Path::new("set/takes")));
-        assert_eq!(config.not_yet().len(), 3);
+        assert_eq!((config.guest(), config.half_a_guest()), ("10.0.0.7:2".parse().ok(), None));
         let broadcast = config.broadcast.as_ref().unwrap();
         assert_eq!((broadcast.url.as_str(), broadcast.public), ("http://source:a@b/mix", true));
         assert_eq!(broadcast.sites.as_deref(), Some("http://source:a@b/{name}"));
@@ -175,11 +175,20 @@ fn input_is_silence_a_tone_or_a_file() {
 }
 
 #[test]
-fn what_has_no_effect_yet_is_said_with_its_line() {
-    let config = seed_and("\"receive\": true").unwrap();
-    let said = config.not_yet();
-    assert_eq!(said.len(), 1);
-    assert!(said[0].starts_with("client.json, line 10: \"receive\" has no effect yet: "), "{said:?}");
+fn half_a_guest_is_none_and_is_told_with_its_line() {
+    let config = seed_and("\"receive\": true, \"receive_from_ip\": \"192.0.2.1\"").unwrap();
+    assert_eq!((config.guest(), config.half_a_guest()), ("192.0.2.1:8554".parse().ok(), None));
+    for (line, key) in [
+        ("\"receive\": true", "receive"),
+        ("\"receive\": true, \"receive_from_port\": 8555", "receive"),
+        ("\"receive_from_ip\": \"192.0.2.1\", \"receive_from_port\": 8555", "receive_from_ip"),
+        ("\"receive_from_port\": 8555", "receive_from_port"),
+    ] {
+        let config = seed_and(line).unwrap();
+        let told = config.half_a_guest().unwrap();
+        assert_eq!(config.guest(), None);
+        assert!(told.starts_with(&format!("client.json, line 10: \"{key}\" has no effect, as ")), "{told}");
+    }
 }
 
 #[test]

@@ -21,6 +21,15 @@ const LONGEST_DATAGRAM: usize = 2_048;
 #[repr(C, align(8))]
 struct Ancillary([u8; 64]);
 
+/// Whether to wait for datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sleep {
+    /// Until one is there, as long as the socket's time limit allows.
+    UntilOne,
+    /// Not at all.
+    Never,
+}
+
 /// Takes datagrams from the kernel.
 pub struct Inbox {
     buffers: Box<[[u8; LONGEST_DATAGRAM]; BATCH]>,
@@ -36,23 +45,14 @@ impl Inbox {
         }
     }
 
-    /// Sleeps until something waits at `socket`, as long as the socket's time limit allows, and hands all of it to
-    /// `handle`: bytes, sender, and when the kernel had it by the wall clock.
+    /// Hands what waits at `socket` to `handle`: bytes, sender, and when the kernel had it by the wall clock.
     ///
     /// # Errors
-    /// What the kernel says; that nothing came in time ([`std::io::ErrorKind::WouldBlock`]) among others.
-    pub fn wait(
+    /// What the kernel says; that nothing came ([`std::io::ErrorKind::WouldBlock`]) among others.
+    pub fn receive(
         &mut self,
         socket: &UdpSocket,
-        handle: impl FnMut(&[u8], SocketAddr, Option<TimeSpec>),
-    ) -> Result<(), Error> {
-        self.take(socket, libc::MSG_WAITFORONE, handle)
-    }
-
-    fn take(
-        &mut self,
-        socket: &UdpSocket,
-        flags: libc::c_int,
+        sleep: Sleep,
         mut handle: impl FnMut(&[u8], SocketAddr, Option<TimeSpec>),
     ) -> Result<(), Error> {
         // SAFETY: plain C structures of integers and pointers, for which all zeros are valid.
@@ -73,6 +73,10 @@ impl Inbox {
             header.msg_control = (&raw mut self.ancillary[at]).cast();
             header.msg_controllen = size_of::<Ancillary>() as _;
         }
+        let flags = match sleep {
+            Sleep::UntilOne => libc::MSG_WAITFORONE,
+            Sleep::Never => libc::MSG_DONTWAIT,
+        };
         // SAFETY: every header points to buffers of the lengths that it gives, which outlive the call and
         // which nothing else touches meanwhile.
         let count = unsafe {
@@ -216,7 +220,7 @@ mod tests {
         while seen.len() < 75 {
             let before = seen.len();
             inbox
-                .wait(&to, |bytes, sender, stamp| {
+                .receive(&to, Sleep::UntilOne, |bytes, sender, stamp| {
                     assert_eq!(sender, from.local_addr().unwrap());
                     assert!(stamp.is_some());
                     seen.push(bytes.to_vec());
@@ -226,7 +230,7 @@ mod tests {
         }
         let sent: Vec<_> = (0..75_u8).map(|n| vec![n; usize::from(n) + 1]).collect();
         assert_eq!(seen, sent);
-        let nothing = inbox.wait(&to, |_, _, _| panic!("nothing is left"));
+        let nothing = inbox.receive(&to, Sleep::UntilOne, |_, _, _| panic!("nothing is left"));
         assert_eq!(nothing.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
 
@@ -240,7 +244,7 @@ mod tests {
         outbox.add(&from, to.local_addr().unwrap(), write(5));
         outbox.send(&from);
         let mut seen = 0;
-        Inbox::new().wait(&to, |bytes, _, _| seen += bytes.len()).unwrap();
+        Inbox::new().receive(&to, Sleep::Never, |bytes, _, _| seen += bytes.len()).unwrap();
         assert_eq!(seen, 5);
     }
 
@@ -250,7 +254,7 @@ mod tests {
         from.send_to(&[1; 4_000], to.local_addr().unwrap()).unwrap();
         from.send_to(&[], to.local_addr().unwrap()).unwrap();
         let mut seen = Vec::new();
-        Inbox::new().wait(&to, |bytes, _, _| seen.push(bytes.len())).unwrap();
+        Inbox::new().receive(&to, Sleep::Never, |bytes, _, _| seen.push(bytes.len())).unwrap();
         assert_eq!(seen, [LONGEST_DATAGRAM, 0]);
     }
 }

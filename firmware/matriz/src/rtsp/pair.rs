@@ -33,11 +33,9 @@ pub struct Pair {
 impl Pair {
     /// Opens the last two ports that are free; `None` if there are none.
     pub fn bind(ip: IpAddr) -> Option<Pair> {
-        PORTS.rev().step_by(2).find_map(|port| {
-            let rtp = bind(ip, port).ok()?;
-            let rtcp = bind(ip, port + 1).ok()?;
-            Some(Pair { port, rtp, rtcp, listeners: Mutex::default() })
-        })
+        let (port, rtp, rtcp) = two_ports(ip)?;
+        let [rtp, rtcp] = [rtp, rtcp].map(UdpSocket::from_std);
+        Some(Pair { port, rtp: rtp.ok()?, rtcp: rtcp.ok()?, listeners: Mutex::default() })
     }
 
     /// The port for RTP.
@@ -114,8 +112,13 @@ impl Drop for Registration {
     }
 }
 
-fn bind(ip: IpAddr, port: u16) -> io::Result<UdpSocket> {
+/// The last two ports that are free, for RTP and RTCP, and the first of them; `None` if there are none.
+pub fn two_ports(ip: IpAddr) -> Option<(u16, std::net::UdpSocket, std::net::UdpSocket)> {
+    PORTS.rev().step_by(2).find_map(|port| Some((port, bind(ip, port).ok()?, bind(ip, port + 1).ok()?)))
+}
+
+fn bind(ip: IpAddr, port: u16) -> io::Result<std::net::UdpSocket> {
     let socket = std::net::UdpSocket::bind(SocketAddr::new(ip, port))?;
     socket.set_nonblocking(true)?;
-    UdpSocket::from_std(socket)
+    Ok(socket)
 }
