@@ -1,7 +1,8 @@
 //! The box and its command line.
 //!
 //! `matriz [FILE]` is a box: configuration (`config`), then `body`, which ties together the sound card
-//! (`audio`), the network threads (`net`), the rendezvous (`rendezvous`) and the session of `proto`.
+//! (`audio`), the network threads (`net`), the rendezvous (`rendezvous`), guests (`guests`) and the session of
+//! `proto`.
 //! `matriz demo` starts three of them on this computer and measures what they hear; `matriz monitor` shows
 //! who is at a rendezvous.
 

@@ -25,13 +25,18 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What the configuration's guest is called, on loopback.
 const GUEST: &str = "127.0.0.1";
 
+/// A box at a rendezvous that receives from an RTSP server besides.
+fn receiving(stage: &Stage, rendezvous: u16, ip: &str, port: u16) -> Setup {
+    let mut setup = Setup::simulated(stage, "porto", rendezvous, 40.0, 440);
+    setup.config["receive"] = json!(true);
+    setup.config["receive_from_ip"] = json!(ip);
+    setup.config["receive_from_port"] = json!(port);
+    setup
+}
+
 /// A box alone, without a rendezvous, that receives from an RTSP server at this port of loopback.
 fn receiver(stage: &Stage, port: u16) -> Player {
-    let mut setup = Setup::simulated(stage, "porto", free_port(), 40.0, 440);
-    setup.config["receive"] = json!(true);
-    setup.config["receive_from_ip"] = json!(GUEST);
-    setup.config["receive_from_port"] = json!(port);
-    Player::start(stage, &setup)
+    Player::start(stage, &receiving(stage, free_port(), GUEST, port))
 }
 
 /// Asserts that these levels are those of a tone of −12 dB without a break.
@@ -51,8 +56,8 @@ fn assert_heard(player: &Player, hertz: u32, from: Time, to: Time) {
 }
 
 /// Waits until the box hears the guest, lets it play for so long, and asserts that all but the first second was good.
-fn play(porto: &mut Player, hertz: u32, seconds: u32) {
-    porto.wait_to_hear(&[GUEST]);
+fn play(porto: &mut Player, guest: &str, hertz: u32, seconds: u32) {
+    porto.wait_to_hear(&[guest]);
     let begun = now();
     porto.wait_until(begun + seconds * SECOND);
     porto.stop();
@@ -66,7 +71,7 @@ fn the_originals_emitter_is_heard_by_udp_and_its_session_is_kept() {
     // Without a sign of life its sessions end after 7 s.
     let _emitter = emitter(port, &tone(1_300), &["timeout=2"]);
     let mut porto = receiver(&stage, port);
-    play(&mut porto, 1_300, 12);
+    play(&mut porto, GUEST, 1_300, 12);
     let last = porto.last();
     let guest = peer(&last, GUEST).unwrap();
     assert_eq!(guest.way, format!("rtsp://127.0.0.1:{port}"));
@@ -80,8 +85,20 @@ fn the_originals_emitter_is_heard_by_tcp() {
     let port = free_port();
     let _emitter = emitter(port, &tone(1_300), &["tcp", "timeout=2"]);
     let mut porto = receiver(&stage, port);
-    play(&mut porto, 1_300, 12);
+    play(&mut porto, GUEST, 1_300, 12);
     assert_eq!(peer(&porto.last(), GUEST).unwrap().way, format!("rtsp://127.0.0.1:{port} (TCP)"));
+}
+
+#[test]
+fn when_nothing_comes_by_udp_the_originals_emitter_is_heard_by_tcp() {
+    let stage = Stage::new();
+    let port = free_port();
+    let _emitter = emitter(port, &tone(1_300), &[]);
+    // Its RTP comes from 127.0.0.1, which is not the guest that was called, so nobody believes it.
+    let mut porto = Player::start(&stage, &receiving(&stage, free_port(), "127.0.0.2", port));
+    porto.process.log.wait_for(&["127.0.0.2 is not heard", "nothing comes by UDP"]);
+    play(&mut porto, "127.0.0.2", 1_300, 5);
+    assert_eq!(peer(&porto.last(), "127.0.0.2").unwrap().way, format!("rtsp://127.0.0.2:{port} (TCP)"));
 }
 
 #[test]
@@ -111,7 +128,7 @@ fn the_originals_emitter_on_jack_is_heard_to_the_letter() {
         of_server(connect.args([from, &to]));
         assert!(connect.status().unwrap().success(), "{connect:?}");
     }
-    play(&mut porto, 1_300, 6);
+    play(&mut porto, GUEST, 1_300, 6);
 }
 
 #[test]
@@ -127,7 +144,7 @@ fn an_emitter_that_is_started_again_is_heard_again() {
     assert!(guest.received > 0, "{guest:?}");
     porto.process.log.wait_for(&["127.0.0.1 is not heard: rtsp://127.0.0.1:", "trying again"]);
     let _second = emitter(port, &tone(3_100), &[]);
-    play(&mut porto, 3_100, 4);
+    play(&mut porto, GUEST, 3_100, 4);
 }
 
 /// An RTSP server that answers each connection in another wrong way; then nobody listens any more.
@@ -197,10 +214,7 @@ fn who_answers_nonsense_costs_nobody_anything() {
     let mut lisboa =
         Player::start(&stage, &Setup::simulated(&stage, "lisboa", rendezvous.port, -60.0, 1_300));
     let listener = TcpListener::bind((GUEST, 0)).unwrap();
-    let mut setup = Setup::simulated(&stage, "porto", rendezvous.port, 40.0, 440);
-    setup.config["receive"] = json!(true);
-    setup.config["receive_from_ip"] = json!(GUEST);
-    setup.config["receive_from_port"] = json!(listener.local_addr().unwrap().port());
+    let setup = receiving(&stage, rendezvous.port, GUEST, listener.local_addr().unwrap().port());
     let mut porto = Player::start(&stage, &setup);
     lisboa.wait_to_hear(&["porto"]);
     porto.wait_to_hear(&["lisboa"]);
@@ -253,6 +267,31 @@ fn everyone_hears_everyone(stage: &Stage, rendezvous: u16) {
         assert!(left.len() > 4 * 48_000, "lisboa has {} frames of {name}", left.len());
         assert_tone(&format!("{name} at lisboa"), &sound::tone(&left[left.len() - 4 * 48_000..], hertz));
     }
+}
+
+#[test]
+fn an_original_that_becomes_a_box_is_heard_as_one_and_once() {
+    let stage = Stage::new();
+    let rendezvous = Rendezvous::start(&stage, 0);
+    let mut porto = Player::start(&stage, &Setup::simulated(&stage, "porto", rendezvous.port, 40.0, 500));
+    let port = free_port();
+    let original = Client::start(&stage, rendezvous.port, "lisboa", port, 3_100);
+    let status = porto.wait_to_hear(&["lisboa"]);
+    assert_eq!(peer(&status, "lisboa").unwrap().way, format!("rtsp://127.0.0.1:{port}"));
+    // The same key: the rendezvous lets go of the original, whose emitter plays on.
+    let mut lisboa =
+        Player::start(&stage, &Setup::simulated(&stage, "lisboa", rendezvous.port, -60.0, 1_300));
+    porto.wait("lisboa is heard as a box", |status| {
+        status.peers.len() == 1 && status.peers[0].connected && !status.peers[0].way.starts_with("rtsp:")
+    });
+    let begun = now();
+    porto.wait_until(begun + 3 * SECOND);
+    porto.stop();
+    lisboa.stop();
+    drop(original);
+    assert_heard(&porto, 1_300, begun + SECOND, begun + 3 * SECOND);
+    let former = sound::median(&porto.recording().tone(3_100, begun + SECOND, begun + 3 * SECOND));
+    assert!(former < -50.0, "the original is heard as well, at {former:.1} dB");
 }
 
 #[test]

@@ -57,10 +57,7 @@ pub(super) struct Peer {
     /// When music from it was first heard.
     first_heard: Option<Time>,
     report: PeerReport,
-    /// Packets expected and received at the last block that we sent.
-    counted: (u32, u64),
-    /// The last sender report: the middle of its NTP time, and when it came.
-    last_sr: Option<(u32, Time)>,
+    account: rtcp::Account,
     round_trip: Option<Duration>,
     /// The last round trips as they were; the least of them is what always waits on the way.
     trips: [Option<Duration>; 3],
@@ -90,8 +87,7 @@ impl Peer {
             heard: now,
             first_heard: None,
             report: PeerReport::default(),
-            counted: (0, 0),
-            last_sr: None,
+            account: rtcp::Account::default(),
             round_trip: None,
             trips: [None; 3],
         }
@@ -144,7 +140,7 @@ impl Peer {
     }
 
     pub fn handle_sender_report(&mut self, now: Time, ntp: u64) {
-        self.last_sr = Some((rtcp::ntp_middle(ntp), now));
+        self.account.handle_sender_report(now, ntp);
     }
 
     /// The peer tells from address `from` how it hears us. True if that is a new way to it.
@@ -215,26 +211,9 @@ impl Peer {
         self.candidates.clone()
     }
 
-    /// How we hear the peer (RFC 3550 section 6.4.1, appendix A.3).
+    /// How we hear the peer.
     pub fn block(&mut self, now: Time) -> Block {
-        let (highest, received) = (self.report.highest, self.report.received);
-        if self.counted.1 == 0 {
-            self.counted = (highest, received); // sequence numbers begin anywhere
-        }
-        let expected = highest.wrapping_sub(self.counted.0);
-        let came = received.saturating_sub(self.counted.1).min(u64::from(expected)) as u32;
-        self.counted = (highest, received);
-        let (last_sr, came_at) = self.last_sr.unwrap_or((0, now));
-        let fraction = u64::from(expected - came) * 256 / u64::from(expected.max(1));
-        Block {
-            ssrc: self.ssrc,
-            fraction_lost: fraction.min(255) as u8,
-            cumulative_lost: self.report.lost.min(0x7f_ffff) as i32,
-            highest,
-            jitter: self.report.jitter,
-            last_sr,
-            delay_since_last_sr: (now.since(came_at).as_nanos() * 65_536 / 1_000_000_000) as u32,
-        }
+        self.account.block(now, self.ssrc, &self.report)
     }
 
     pub fn way_in_words(&self) -> String {
