@@ -12,6 +12,7 @@ use common::original::{self, Client, emitter, emitter_with, tone};
 use common::player::{Player, Setup, is_heard, peer};
 use common::process::Process;
 use common::{PATIENCE, Rendezvous, Stage, free_port, now, sound};
+use proto::control::PeerStatus;
 use proto::units::Time;
 use serde_json::json;
 use std::io::{Read, Write};
@@ -39,29 +40,51 @@ fn receiver(stage: &Stage, port: u16) -> Player {
     Player::start(stage, &receiving(stage, free_port(), GUEST, port))
 }
 
-/// Asserts that these levels are those of a tone of −12 dB without a break.
-fn assert_tone(what: &str, levels: &[f64]) {
+/// Share of the windows that may be broken: one in so many, on any good day; and where the sound comes through JACK, which
+/// loses cycles of its dummy card when the machine is busy, before anything is sent.
+const GOOD_DAY: usize = 50;
+const ON_JACK: usize = 8;
+
+/// Windows that are broken by a packet of 20 ms that was not there.
+const OF_A_PACKET: usize = 5;
+
+/// Asserts that these levels are those of a tone of −12 dB, hardly ever broken but by packets that were concealed.
+fn assert_tone(what: &str, levels: &[f64], one_in: usize, concealed: usize) {
     let level = sound::median(levels);
     assert!((-13.0..-11.0).contains(&level), "{what}: a tone of -12 dB is heard at {level:.1} dB");
     let broken = levels.iter().filter(|value| (*value - level).abs() > 1.0).count();
-    assert!(broken <= levels.len() / 50, "{what}: {broken} of {} windows are broken", levels.len());
+    assert!(
+        broken <= levels.len() / one_in + OF_A_PACKET * concealed,
+        "{what}: {broken} of {} windows are broken, and {concealed} packets were concealed",
+        levels.len()
+    );
 }
 
-/// Asserts that a box heard this tone from one moment to another, and nothing beside it.
-fn assert_heard(player: &Player, hertz: u32, from: Time, to: Time) {
+/// Asserts that a box heard the tone of `from` in this span, and nothing beside it. On a machine that is busy, packets come
+/// late and are concealed, but few.
+fn assert_heard(player: &Player, from: &str, hertz: u32, one_in: usize, (begun, until): (Time, Time)) {
+    let count = |of: fn(&PeerStatus) -> u64| {
+        player.counted(begun, until, |status| peer(status, from).map_or(0, of)) as usize
+    };
+    let (concealed, received) = (count(|peer| peer.concealed), count(|peer| peer.received));
+    let overruns = player.counted(begun, until, |status| status.overruns) as usize;
     let (recording, what) = (player.recording(), format!("{hertz} Hz at {}", player.name));
-    assert_tone(&what, &recording.tone(hertz, from, to));
-    let beside = sound::median(&recording.tone(hertz + 300, from, to));
+    assert!(
+        concealed <= received / 20 + overruns,
+        "{what}: {concealed} of {received} packets were concealed, but only {overruns} cycles were late"
+    );
+    assert_tone(&what, &recording.tone(hertz, begun, until), one_in, concealed + overruns);
+    let beside = sound::median(&recording.tone(hertz + 300, begun, until));
     assert!(beside < -50.0, "{what}: 300 Hz beside it there are {beside:.1} dB");
 }
 
 /// Waits until the box hears the guest, lets it play for so long, and asserts that all but the first second was good.
-fn play(porto: &mut Player, guest: &str, hertz: u32, seconds: u32) {
+fn play(porto: &mut Player, guest: &str, hertz: u32, one_in: usize, seconds: u32) {
     porto.wait_to_hear(&[guest]);
     let begun = now();
     porto.wait_until(begun + seconds * SECOND);
     porto.stop();
-    assert_heard(porto, hertz, begun + SECOND, begun + seconds * SECOND);
+    assert_heard(porto, guest, hertz, one_in, (begun + SECOND, begun + seconds * SECOND));
 }
 
 #[test]
@@ -71,7 +94,7 @@ fn the_originals_emitter_is_heard_by_udp_and_its_session_is_kept() {
     // Without a sign of life its sessions end after 7 s.
     let _emitter = emitter(port, &tone(1_300), &["timeout=2"]);
     let mut porto = receiver(&stage, port);
-    play(&mut porto, GUEST, 1_300, 12);
+    play(&mut porto, GUEST, 1_300, GOOD_DAY, 12);
     let last = porto.last();
     let guest = peer(&last, GUEST).unwrap();
     assert_eq!(guest.way, format!("rtsp://127.0.0.1:{port}"));
@@ -85,7 +108,7 @@ fn the_originals_emitter_is_heard_by_tcp() {
     let port = free_port();
     let _emitter = emitter(port, &tone(1_300), &["tcp", "timeout=2"]);
     let mut porto = receiver(&stage, port);
-    play(&mut porto, GUEST, 1_300, 12);
+    play(&mut porto, GUEST, 1_300, GOOD_DAY, 12);
     assert_eq!(peer(&porto.last(), GUEST).unwrap().way, format!("rtsp://127.0.0.1:{port} (TCP)"));
 }
 
@@ -97,7 +120,7 @@ fn when_nothing_comes_by_udp_the_originals_emitter_is_heard_by_tcp() {
     // Its RTP comes from 127.0.0.1, which is not the guest that was called, so nobody believes it.
     let mut porto = Player::start(&stage, &receiving(&stage, free_port(), "127.0.0.2", port));
     porto.process.log.wait_for(&["127.0.0.2 is not heard", "nothing comes by UDP"]);
-    play(&mut porto, "127.0.0.2", 1_300, 5);
+    play(&mut porto, "127.0.0.2", 1_300, GOOD_DAY, 5);
     assert_eq!(peer(&porto.last(), "127.0.0.2").unwrap().way, format!("rtsp://127.0.0.2:{port} (TCP)"));
 }
 
@@ -117,7 +140,9 @@ fn the_originals_emitter_on_jack_is_heard_to_the_letter() {
     let _player = Process::start("gst-launch-1.0", &mut player);
     let mut porto = receiver(&stage, port);
 
-    // The emitter's ports are there as soon as somebody listens.
+    // The emitter's ports are there as soon as somebody listens. It connects them to the card by itself, and JACK may stand
+    // still for ever if somebody else connects them meanwhile: so the cables come when it is heard to be done.
+    porto.wait_to_hear(&[GUEST]);
     let of = |ports: &[String], begin: &str| {
         ports.iter().filter(|port| port.starts_with(begin)).cloned().collect::<Vec<_>>()
     };
@@ -128,7 +153,7 @@ fn the_originals_emitter_on_jack_is_heard_to_the_letter() {
         of_server(connect.args([from, &to]));
         assert!(connect.status().unwrap().success(), "{connect:?}");
     }
-    play(&mut porto, GUEST, 1_300, 6);
+    play(&mut porto, GUEST, 1_300, ON_JACK, 6);
 }
 
 #[test]
@@ -144,7 +169,7 @@ fn an_emitter_that_is_started_again_is_heard_again() {
     assert!(guest.received > 0, "{guest:?}");
     porto.process.log.wait_for(&["127.0.0.1 is not heard: rtsp://127.0.0.1:", "trying again"]);
     let _second = emitter(port, &tone(3_100), &[]);
-    play(&mut porto, GUEST, 3_100, 4);
+    play(&mut porto, GUEST, 3_100, GOOD_DAY, 4);
 }
 
 /// An RTSP server that answers each connection in another wrong way; then nobody listens any more.
@@ -259,13 +284,20 @@ fn everyone_hears_everyone(stage: &Stage, rendezvous: u16) {
     assert!(lisboa.process.terminate().success(), "{}", lisboa.process.log);
     porto.stop();
     montemor.stop();
-    for (player, tones) in [(&porto, [1_300, 3_100]), (&montemor, [500, 3_100])] {
-        tones.iter().for_each(|hertz| assert_heard(player, *hertz, begun + SECOND, until));
-    }
+    let span = (begun + SECOND, until);
+    assert_heard(&porto, "montemor", 1_300, GOOD_DAY, span);
+    assert_heard(&porto, "lisboa", 3_100, GOOD_DAY, span);
+    assert_heard(&montemor, "porto", 500, GOOD_DAY, span);
+    assert_heard(&montemor, "lisboa", 3_100, GOOD_DAY, span);
     for (name, hertz) in [("porto", 500), ("montemor", 1_300)] {
         let [left, _] = sound::read(&lisboa.recording(name));
         assert!(left.len() > 4 * 48_000, "lisboa has {} frames of {name}", left.len());
-        assert_tone(&format!("{name} at lisboa"), &sound::tone(&left[left.len() - 4 * 48_000..], hertz));
+        assert_tone(
+            &format!("{name} at lisboa"),
+            &sound::tone(&left[left.len() - 4 * 48_000..], hertz),
+            GOOD_DAY,
+            0,
+        );
     }
 }
 
@@ -289,7 +321,7 @@ fn an_original_that_becomes_a_box_is_heard_as_one_and_once() {
     porto.stop();
     lisboa.stop();
     drop(original);
-    assert_heard(&porto, 1_300, begun + SECOND, begun + 3 * SECOND);
+    assert_heard(&porto, "lisboa", 1_300, GOOD_DAY, (begun + SECOND, begun + 3 * SECOND));
     let former = sound::median(&porto.recording().tone(3_100, begun + SECOND, begun + 3 * SECOND));
     assert!(former < -50.0, "the original is heard as well, at {former:.1} dB");
 }
