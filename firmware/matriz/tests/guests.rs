@@ -106,9 +106,9 @@ fn the_originals_emitter_is_heard_by_udp_and_its_session_is_kept() {
 fn the_originals_emitter_is_heard_by_tcp() {
     let stage = Stage::new();
     let port = free_port();
-    let _emitter = emitter(port, &tone(1_300), &["tcp", "timeout=2"]);
+    let _emitter = emitter(port, &tone(1_300), &["tcp"]);
     let mut porto = receiver(&stage, port);
-    play(&mut porto, GUEST, 1_300, GOOD_DAY, 12);
+    play(&mut porto, GUEST, 1_300, GOOD_DAY, 6);
     assert_eq!(peer(&porto.last(), GUEST).unwrap().way, format!("rtsp://127.0.0.1:{port} (TCP)"));
 }
 

@@ -20,9 +20,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::{mpsc, watch};
 
-/// Bytes read at once, and the time from one read to the next: ten times what Opus can have at most, and so little
-/// that fifteen floods leave the control thread its time. Our choice.
-const READ: usize = 4_096;
+/// Bytes read at once, and the time from one read to the next: three times what Opus can have at most (510 kbit/s, RFC 6716
+/// section 2.1.1), and so little that floods leave the control thread its time. Our choice.
+const READ: usize = 1_024;
 const READ_EVERY: Duration = Duration::from_millis(5);
 
 /// What waits to be sent, at most: requests and reports have some hundred bytes. Our choice.
@@ -135,6 +135,7 @@ impl Call {
 
     /// Carries out what the client wants.
     fn carry_out(&mut self) {
+        let mut handed = false;
         while let Some(action) = self.client.poll() {
             match action {
                 Action::Connect => {
@@ -143,13 +144,19 @@ impl Call {
                 }
                 Action::Write(bytes) => self.out.extend_from_slice(&bytes),
                 Action::Listen { payload_type, udp } => self.listen(payload_type, udp),
-                Action::Packet(bytes) => self.door.hand(self.slot, clock::now(), bytes),
+                Action::Packet(bytes) => {
+                    self.door.hand(self.slot, clock::now(), bytes);
+                    handed = true;
+                }
                 Action::Send { to, control, bytes } => self.send(to, control, &bytes),
                 Action::Rest => self.door.shut(self.slot),
                 Action::Close => self.hang_up(),
                 // Full: the body stands still, and nobody looks at its status.
                 Action::Tell(way) => drop(self.news.try_send(News { slot: self.slot, way })),
             }
+        }
+        if handed {
+            self.door.ring();
         }
         if self.out.len() > BACKLOG {
             self.line = Line::None;

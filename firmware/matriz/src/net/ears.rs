@@ -74,9 +74,13 @@ impl Door {
         self.change(Change::Shut { slot });
     }
 
-    /// Hands over an RTP packet; when too many wait, it is lost as on any line.
+    /// Hands over an RTP packet; when too many wait, it is lost as on any line. [`Door::ring`] comes after the last one.
     pub fn hand(&self, slot: u8, time: Time, bytes: Vec<u8>) {
         let _ = self.packets.try_send(Through { slot, time, bytes });
+    }
+
+    /// Says that something was handed over: once for all packets of one read, as each ring wakes a realtime thread.
+    pub fn ring(&self) {
         self.bell.ring();
     }
 
