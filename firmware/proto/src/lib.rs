@@ -13,4 +13,5 @@ pub mod rtcp;
 pub mod rtp;
 pub mod rtsp;
 pub mod session;
+pub mod station;
 pub mod units;

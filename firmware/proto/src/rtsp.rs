@@ -21,8 +21,7 @@ use rtsp_types::{Message, StatusCode};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
-pub use stream::PACKET;
-use stream::Stream;
+pub use stream::{PACKET, Stream};
 use transport::Transport;
 
 /// After this time without a sign of life a session is over, and a connection without one too: the
