@@ -14,6 +14,7 @@ use crate::realtime;
 use crate::record::Recorder;
 use crate::rendezvous::{self, Endpoint, Event};
 use crate::rtsp;
+use crate::stations::{SharedRing, Station};
 use crate::taps::{Pump, Taps};
 use crate::watchdog;
 use engine::{Engine, Handle, Settings};
@@ -56,6 +57,7 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
     // They outlive the card: who listens hears nothing while it is gone, and music again when it is back.
     let rtsp = rtsp::Server::start(config, programs.clone());
     let mut broadcast = Broadcast::start(config, &programs);
+    let station = Station::start(config, &programs, SharedRing::random());
     let show = |status: &Status| {
         watchdog::playing(status.cycles);
         show(status);
@@ -64,6 +66,9 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
     let played = play(config, show, &mut stop, &socket, &media, &endpoint, &taps).await;
     if let Some(broadcast) = broadcast {
         broadcast.leave().await;
+    }
+    if let Some(station) = station {
+        station.stop().await;
     }
     if let Some(rtsp) = rtsp {
         rtsp.stop().await;
@@ -121,14 +126,29 @@ fn record(config: &Config, taps: &Taps) -> Option<Recorder> {
 }
 
 /// A card that can be started.
-enum Found {
+pub enum Found {
+    /// A JACK server's.
     Jack(jack::Waiting),
+    /// One in the process.
     Simulated,
+}
+
+impl Found {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// JACK refuses, or a file of the simulated card cannot be read or written.
+    pub fn start(self, config: &Config, driver: Driver) -> anyhow::Result<Card> {
+        Ok(match self {
+            Found::Jack(waiting) => Card::Jack(jack::Card::start(config, waiting, driver)?),
+            Found::Simulated => Card::Simulated(simulated::Card::start(config, driver)?),
+        })
+    }
 }
 
 /// Waits for the card as long as it takes; `None` when told to end meanwhile. That there is none is not
 /// said of a card that is known to be `gone`.
-async fn find_card(config: &Config, stop: &mut Stop, told: &mut String, gone: bool) -> Option<Found> {
+pub async fn find_card(config: &Config, stop: &mut Stop, told: &mut String, gone: bool) -> Option<Found> {
     if config.sound == Sound::Simulated {
         return Some(Found::Simulated);
     }
@@ -158,7 +178,8 @@ async fn pause(stop: &mut Stop) -> Pause {
     }
 }
 
-fn say_once(told: &mut String, sentence: String) {
+/// Warns, unless it was the last that was said.
+pub fn say_once(told: &mut String, sentence: String) {
     if *told != sentence {
         tracing::warn!("{sentence}");
         *told = sentence;
@@ -181,7 +202,8 @@ fn identity(config: &Config, media: &[SocketAddr]) -> Identity {
     }
 }
 
-fn settings(config: &Config) -> Settings {
+/// What the engine begins with.
+pub fn settings(config: &Config) -> Settings {
     Settings {
         format: config.format(),
         pace: config.wish().pace(),
@@ -250,10 +272,7 @@ impl Body {
             control: control_in,
             ears,
         })?;
-        let card = match found {
-            Found::Jack(waiting) => Card::Jack(jack::Card::start(config, waiting, driver)?),
-            Found::Simulated => Card::Simulated(simulated::Card::start(config, driver)?),
-        };
+        let card = found.start(config, driver)?;
         let (to_rendezvous, outgoing) = mpsc::channel(64);
         let (events, from_rendezvous) = mpsc::channel(64);
         let hello = Session::hello(&identity);

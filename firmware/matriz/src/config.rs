@@ -6,6 +6,7 @@
 //! file, line, key and what would be right.
 
 mod keys;
+mod station;
 mod text;
 
 use proto::control::Depth;
@@ -13,6 +14,7 @@ use proto::format::{Encoding, Format as Sent, Layout};
 use proto::session::Wish;
 use serde::Deserialize;
 use serde_json::Value;
+pub use station::Station;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -98,6 +100,8 @@ pub struct Config {
     pub broadcast: Option<Broadcast>,
     /// A fixed address, for the box on the SD card; by DHCP if absent.
     pub network: Option<Network>,
+    /// How this box is a station in its network; it is none if absent.
+    pub station: Option<Station>,
 
     /// Whether this box plays nothing and only listens, which the command line says (`matriz broadcast`).
     #[serde(skip)]
@@ -371,11 +375,27 @@ impl Config {
         Ok(self)
     }
 
+    /// The settings of somebody who only listens to a station: to JACK, or into a WAV file.
+    pub fn of_listener(wav: Option<&Path>) -> Config {
+        let mut config = Config::parse(MINIMAL, Path::new("--wav")).expect("it has all keys that are needed");
+        config.name = "matriz".to_owned();
+        if let Some(wav) = wav {
+            config.sound = Sound::Simulated;
+            config.simulated.output = Some(wav.to_owned());
+        }
+        config
+    }
+
     /// A mistake that shows only later, such as a taken port or a file that `key` names and that is not
     /// there: says the configuration's file and the key's line before `what`.
     pub fn wrong(&self, key: &str, what: impl Into<String>) -> ConfigError {
         let line = self.lines.get(key).copied();
         Fault { line, column: None, what: what.into() }.in_file(&self.file)
+    }
+
+    /// Whether the file says anything about a key, by its path.
+    pub fn has(&self, key: &str) -> bool {
+        self.lines.contains_key(key)
     }
 
     /// The files of `wss://` that the file names beside a `ws://` address, where they are not looked at: a

@@ -4,7 +4,7 @@
 //! (`audio`), the network threads (`net`), the rendezvous (`rendezvous`), guests (`guests`) and the session of
 //! `proto`.
 //! `matriz demo` starts three of them on this computer and measures what they hear; `matriz monitor` shows
-//! who is at a rendezvous.
+//! who is at a rendezvous, `matriz stations` and `matriz listen` are for stations (`stations`).
 
 mod audio;
 mod body;
@@ -20,6 +20,7 @@ mod realtime;
 mod record;
 mod rendezvous;
 mod rtsp;
+mod stations;
 mod system;
 mod table;
 mod taps;
@@ -61,6 +62,10 @@ enum Command {
     Monitor(monitor::Options),
     /// What the system of a box on an SD card calls (see docs/install.md)
     System(system::Options),
+    /// Listen to a station of this network, to JACK or into a WAV file; type pause, play or exit
+    Listen(stations::listen::Options),
+    /// Show the stations of this network
+    Stations(stations::browse::Options),
     /// Play a WAV file into a box on a JACK server and record what it plays (for the demo)
     #[command(hide = true)]
     Tape(demo::tape::Options),
@@ -88,6 +93,8 @@ fn main() -> ExitCode {
         Some(Command::Demo(options)) => demo::run(options),
         Some(Command::Monitor(options)) => monitor::run(&options),
         Some(Command::System(options)) => return system::run(&options),
+        Some(Command::Listen(options)) => stations::listen::run(&options),
+        Some(Command::Stations(options)) => stations::browse::run(&options),
         Some(Command::Tape(options)) => demo::tape::run(&options),
     };
     match done {
@@ -99,12 +106,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn play(config: &Config, json: bool) -> anyhow::Result<()> {
+/// Names the JACK server of the configuration to libjack; before any thread is started.
+fn name_jack_server(config: &Config) {
     if let Some(server) = &config.jack.server {
         // SAFETY: no other thread runs yet, so nobody reads the environment meanwhile. libjack takes the
         // server's name from here, since the `jack` crate cannot hand it over.
         unsafe { std::env::set_var("JACK_DEFAULT_SERVER", server) };
     }
+}
+
+fn play(config: &Config, json: bool) -> anyhow::Result<()> {
+    name_jack_server(config);
     let in_vain = config.without_tls().into_iter().chain(config.half_a_guest());
     in_vain.for_each(|sentence| tracing::info!("{sentence}"));
     let draw = !json && std::io::stdout().is_terminal();

@@ -101,6 +101,7 @@ const KEYS: &[Key] = &[
     ("simulated", Kind::Table(SIMULATED)),
     ("broadcast", Kind::TableWith(BROADCAST)),
     ("network", Kind::TableWith(NETWORK)),
+    ("station", Kind::Table(STATION)),
 ];
 
 const JACK: &[Key] = &[
@@ -127,6 +128,15 @@ const BROADCAST: &[Key] = &[
     ("name", Kind::Line),
     ("description", Kind::Line),
     ("public", Kind::Flag),
+];
+
+const STATION: &[Key] = &[
+    ("enabled", Kind::Flag),
+    ("hostname", Kind::Address),
+    ("port", Kind::Whole(1, 65_535)),
+    ("broadcast_port", Kind::Whole(1, 65_535)),
+    ("max_subscribers", Kind::Whole(1, 64)),
+    ("station_name", Kind::Line),
 ];
 
 /// Judges every key of `text` and takes away those that say nothing (`null`, or an empty text where the
@@ -238,9 +248,12 @@ pub(super) fn paths() -> Vec<String> {
 
 /// The table that key `name` belongs to, if there is such a key (empty: the top).
 fn home_of(name: &str) -> Option<&'static str> {
-    [("", KEYS), ("jack", JACK), ("simulated", SIMULATED), ("broadcast", BROADCAST), ("network", NETWORK)]
-        .into_iter()
-        .find_map(|(home, keys)| keys.iter().any(|(key, _)| *key == name).then_some(home))
+    let has = |keys: &[Key]| keys.iter().any(|(key, _)| *key == name);
+    let below = |(home, kind): &(&'static str, Kind)| match kind {
+        Kind::Table(keys) | Kind::TableWith(keys) => has(keys).then_some(*home),
+        _ => None,
+    };
+    if has(KEYS) { Some("") } else { KEYS.iter().find_map(below) }
 }
 
 impl Kind {

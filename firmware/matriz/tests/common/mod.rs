@@ -3,11 +3,13 @@
 //! Used by the promises in the files beside. [`Stage`] gives a test a folder and, where the system allows
 //! it, a network and shared memory of its own, so that nothing that runs on the machine is in the way and
 //! nothing is left behind. [`process`] starts, hears and ends processes, [`player`] is a box, [`jackd`] a
-//! JACK server, [`rtsp`] has players of others, [`original`] plays as the original did, [`sound`] is what was played and what was heard.
+//! JACK server, [`rtsp`] has players of others, [`original`] plays as the original did, [`lan`] is a network of
+//! several computers, [`sound`] is what was played and what was heard.
 #![allow(dead_code, clippy::unwrap_used, reason = "helpers of tests; each file uses its own part")]
 
 pub mod icecast;
 pub mod jackd;
+pub mod lan;
 pub mod original;
 pub mod player;
 pub mod process;

@@ -8,7 +8,7 @@ use super::{PATIENCE, Stage, sound};
 use proto::rtp;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -186,6 +186,29 @@ pub fn mpv(stage: &Stage, url: &str, transport: &str, file: &str) -> Recorder {
     let path = stage.path(file);
     command.arg(format!("--ao-pcm-file={}", path.display())).arg(url);
     Recorder { process: Process::start("mpv", &mut command), path }
+}
+
+/// GStreamer, playing what an SDP file says; `place` puts it where it is to run.
+pub fn gstreamer_sdp(stage: &Stage, sdp: &Path, file: &str, place: impl FnOnce(&mut Command)) -> Recorder {
+    let mut command = Command::new("gst-launch-1.0");
+    command.args(["-q", "filesrc", &format!("location={}", sdp.display()), "!", "sdpdemux"]);
+    command.args("! rtpopusdepay ! opusdec ! audioconvert ! audioresample !".split(' '));
+    command.arg("audio/x-raw,format=S16LE,rate=48000,channels=2").args(["!", "identity"]);
+    command.arg(format!("eos-after={}", SECONDS * 50)).args(["!", "wavenc", "!", "filesink"]);
+    let path = stage.path(file);
+    command.arg(format!("location={}", path.display()));
+    place(&mut command);
+    Recorder { process: Process::start("gst-launch-1.0", &mut command), path }
+}
+
+/// ffmpeg, playing what an SDP file says; `place` puts it where it is to run.
+pub fn ffmpeg_sdp(stage: &Stage, sdp: &Path, file: &str, place: impl FnOnce(&mut Command)) -> Recorder {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-hide_banner", "-loglevel", "warning", "-protocol_whitelist", "file,udp,rtp"]);
+    command.arg("-i").arg(sdp).args(["-t", &SECONDS.to_string(), "-ac", "2", "-ar", "48000"]);
+    let path = stage.path(file);
+    place(command.args(["-c:a", "pcm_s16le"]).arg(&path));
+    Recorder { process: Process::start("ffmpeg", &mut command), path }
 }
 
 /// A player that records.
