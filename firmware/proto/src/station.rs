@@ -90,9 +90,7 @@ impl Station {
             }
             Command::Unsubscribe(port) => {
                 to.set_port(port.get());
-                if self.listeners.unsubscribe(to) {
-                    self.actions.push_back(Action::Close(to));
-                }
+                self.leave(to);
                 Reply::Done // the original says so even to a stranger
             }
         }
@@ -110,6 +108,12 @@ impl Station {
         Reply::Done
     }
 
+    fn leave(&mut self, to: SocketAddr) {
+        if self.listeners.unsubscribe(to) {
+            self.actions.push_back(Action::Close(to));
+        }
+    }
+
     /// A datagram of a listener: a report, or nothing.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
         for packet in rtcp::parse(datagram).into_iter().flatten() {
@@ -117,11 +121,7 @@ impl Station {
                 rtcp::Packet::ReceiverReport { ssrc, .. } | rtcp::Packet::SenderReport { ssrc, .. } => {
                     self.listeners.handle_report(now, from, ssrc);
                 }
-                rtcp::Packet::Bye { .. } => {
-                    if self.listeners.unsubscribe(from) {
-                        self.actions.push_back(Action::Close(from));
-                    }
-                }
+                rtcp::Packet::Bye { .. } => self.leave(from),
                 _ => {}
             }
         }

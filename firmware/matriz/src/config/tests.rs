@@ -60,6 +60,7 @@ fn three_keys_are_enough_in_both_formats() {
         assert_eq!((config.simulated.period, config.interface), (120, None));
         assert_eq!((config.record, config.record_folder.as_path()), (false, Path::new("recordings")));
         assert_eq!(config.broadcast, None);
+        assert_eq!(config.station, None);
     }
 }
 
@@ -75,7 +76,9 @@ fn every_key_is_read_the_same_from_both_formats() {
         "network": {"address": "10.0.0.8/24", "gateway": "10.0.0.1", "dns": "10.0.0.2"},
         "simulated": {"ppm": 40, "period": 64, "input": "in.wav", "output": "out.wav", "phase_us": 7},
         "broadcast": {"url": "http://source:a@b/mix", "sites": "http://source:a@b/{name}", "name": "N",
-            "description": "D", "public": true}}"#;
+            "description": "D", "public": true},
+        "station": {"enabled": false, "hostname": "10.0.0.7", "port": 3, "broadcast_port": 4,
+            "max_subscribers": 5, "station_name": "S %port"}}"#;
     let in_toml = r#"
         key = "k"
         name = "Évora 2"
@@ -114,7 +117,14 @@ fn every_key_is_read_the_same_from_both_formats() {
         sites = "http://source:a@b/{name}"
         name = "N"
         description = "D"
-        public = true"#;
+        public = true
+        [station]
+        enabled = false
+        hostname = "10.0.0.7"
+        port = 3
+        broadcast_port = 4
+        max_subscribers = 5
+        station_name = "S %port""#;
     let one = Config::parse(in_json, Path::new("set/client.json")).unwrap();
     let other = Config::parse(in_toml, Path::new("set/matriz.TOML")).unwrap();
     for config in [&one, &other] {
@@ -139,6 +149,15 @@ fn every_key_is_read_the_same_from_both_formats() {
         assert_eq!((broadcast.url.as_str(), broadcast.public), ("http://source:a@b/mix", true));
         assert_eq!(broadcast.sites.as_deref(), Some("http://source:a@b/{name}"));
         assert_eq!((broadcast.name.as_deref(), broadcast.description.as_deref()), (Some("N"), Some("D")));
+        let station = Station {
+            enabled: false,
+            hostname: "10.0.0.7".parse().ok(),
+            port: 3,
+            broadcast_port: 4,
+            max_subscribers: 5,
+            station_name: Some("S %port".to_owned()),
+        };
+        assert_eq!(config.station, Some(station));
     }
     let strip = |config: &Config| Config { file: PathBuf::new(), lines: BTreeMap::new(), ..config.clone() };
     assert_eq!(format!("{:?}", strip(&one)), format!("{:?}", strip(&other)));
@@ -322,6 +341,33 @@ fn what_is_no_mount_is_told_without_its_password() {
     }
     let told = broadcast(&format!("{url}, \"titel\": \"a\""));
     assert!(told.contains("there is no key \"titel\" in \"broadcast\"; "), "{told}");
+}
+
+#[test]
+fn a_station_has_the_originals_keys_and_values() {
+    let station = seed_and("\"station\": {}").unwrap().station.unwrap();
+    assert_eq!((station.port, station.broadcast_port, station.max_subscribers), (7_128, 46_986, 8));
+    assert_eq!((station.enabled, station.hostname), (true, None));
+    assert_eq!(station.template("porto"), "porto on %hostname:%port");
+    for (inside, right) in [
+        ("\"max_subscribers\": 0", "\"max_subscribers\" must be a number from 1 to 64"),
+        ("\"hostname\": \"eth0\"", "\"hostname\" must be an address such as"),
+        ("\"enabled\": 1", "\"enabled\" must be true or false"),
+        ("\"station_name\": \"a\\nb\"", "\"station_name\" must be a text in quotes, one line"),
+        ("\"stationname\": \"a\"", "no key \"stationname\" in \"station\"; did you mean \"station_name\"?"),
+        ("\"max_subscriber\": 8", "did you mean \"max_subscribers\"?"),
+    ] {
+        let told = refused(seed_and(&format!("\"station\": {{{inside}}}")));
+        assert!(told.starts_with("client.json, line 10: ") && told.contains(right), "{told}");
+    }
+}
+
+#[test]
+fn who_only_listens_to_a_station_needs_no_file() {
+    let config = Config::of_listener(None);
+    assert_eq!((config.sound, config.name.as_str(), config.station), (Sound::Jack, "matriz", None));
+    let config = Config::of_listener(Some(Path::new("/a/b.wav")));
+    assert_eq!((config.sound, config.simulated.output), (Sound::Simulated, Some(PathBuf::from("/a/b.wav"))));
 }
 
 #[test]
