@@ -1,7 +1,7 @@
 //! Stations in the LAN, after mopidy-rtp: being one, finding others, and listening to one of them.
 //!
 //! The decisions are `proto::station`; here are the sockets. A box that is a station announces itself
-//! ([`announcer`], [`discovery`]), takes subscriptions ([`line`]) and sends what [`crate::programs`] make, one encoder
+//! ([`announcer`], [`discovery`]), takes subscriptions ([`mod@line`]) and sends what [`crate::programs`] make, one encoder
 //! however many listen ([`sender`]). [`browse`] is `matriz stations`, [`listen`] is `matriz listen`. The music does not
 //! depend on any of it: without its port a box says so and plays.
 

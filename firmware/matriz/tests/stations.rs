@@ -8,6 +8,7 @@
 
 mod common;
 
+use common::jackd::{Jackd, server_name};
 use common::lan::{Computer, Lan};
 use common::player::{Player as Box, Setup};
 use common::process::Process;
@@ -393,6 +394,33 @@ fn a_station_that_was_paused_is_heard_again_and_so_is_one_that_stood_still_or_wa
     montemor.wait_for_level("that porto was started again", music);
     lisboa.process.type_line("exit");
     assert!(lisboa.process.wait().success());
+}
+
+#[test]
+fn listeners_are_kept_while_the_sound_card_is_away_and_get_the_sound_when_it_is_back() {
+    let stage = Stage::new();
+    let server = server_name("card");
+    let mut jackd = Jackd::start(&server, 120);
+    let mut setup = Setup::jack("porto", free_port(), &server);
+    let port = free_port();
+    setup.config["station"] = json!({"port": port});
+    let mut porto = Box::start(&stage, &setup);
+    porto.wait("it plays", |status| status.card_frame > 4_800);
+    let (listener, own) = udp();
+    let mut original = Original::connect(&format!("127.0.0.1:{port}"));
+    assert_eq!(original.say(&format!("SUBSCRIBE {own}\n")), "ERROR_OK\n");
+    payloads(&listener, 20);
+
+    jackd.process.kill();
+    porto.process.log.wait_for(&["the JACK server is gone"]);
+    // What was on its way is here; then nothing comes.
+    listener.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    while listener.recv(&mut [0; 2_048]).is_ok() {}
+    listener.set_read_timeout(Some(PATIENCE)).unwrap();
+
+    let _jackd = Jackd::start(&server, 120);
+    payloads(&listener, 20); // without another subscription
+    porto.stop();
 }
 
 /// What `matriz stations --sdp` prints there, and the process that keeps the subscription.
