@@ -428,9 +428,10 @@ fn describe(stage: &Stage, place: &Computer, station: &str, port: u16) -> (Proce
     let mut command = stage.matriz(&["stations", "--sdp", station, "--port", &port.to_string()]);
     place.put(&mut command);
     let process = Process::start("sdp", &mut command);
-    let text = process.out.wait("a description", |lines| {
-        lines.iter().any(|line| line.starts_with("a=rtcp-mux")).then(|| lines.join("\n"))
-    });
+    let text = process
+        .out
+        .wait_or(|lines| lines.iter().any(|line| line.starts_with("a=rtcp-mux")).then(|| lines.join("\n")));
+    let text = text.unwrap_or_else(|why| panic!("{station} should be described; but {why}{}", process.log));
     assert!(text.contains(&format!("m=audio {port} RTP/AVP 96")), "{text}");
     let file = stage.write(&format!("{port}.sdp"), &format!("{text}\n"));
     (process, file)

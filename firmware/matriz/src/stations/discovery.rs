@@ -6,10 +6,14 @@
 
 use super::cards;
 use crate::config::Station;
-use mdns_sd::{IfKind, Receiver, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
+use mdns_sd::{
+    HostnameResolutionEvent, IfKind, Receiver, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent,
+    ServiceInfo,
+};
 use proto::station::announcement::{fill, parse, shorten};
 use proto::station::seen::Service;
 use proto::station::uri::Host;
+use std::collections::HashMap;
 
 /// The kind of service.
 const SERVICE: &str = "_matriz-station._tcp.local.";
@@ -18,6 +22,10 @@ const SERVICE: &str = "_matriz-station._tcp.local.";
 /// 6.1, less the key).
 const LABEL: usize = 63;
 const TEXT: usize = 250;
+
+/// For how long the addresses of a computer are asked for, in milliseconds, and of how many computers.
+const ASK_FOR: u64 = 5_000;
+const MOST_ASKED: usize = 256;
 
 /// A station that is told of.
 pub struct Registration {
@@ -66,6 +74,8 @@ impl Drop for Registration {
 pub struct Search {
     daemon: ServiceDaemon,
     events: Receiver<ServiceEvent>,
+    /// The computers whose addresses were asked for; what comes of it comes by `events`.
+    asked: HashMap<String, Receiver<HostnameResolutionEvent>>,
 }
 
 /// What a search finds.
@@ -84,20 +94,34 @@ impl Search {
     pub fn start() -> mdns_sd::Result<Search> {
         let daemon = daemon()?;
         let events = daemon.browse(SERVICE)?;
-        Ok(Search { daemon, events })
+        Ok(Search { daemon, events, asked: HashMap::new() })
     }
 
     /// What is found next.
-    pub async fn next(&self) -> Found {
+    pub async fn next(&mut self) -> Found {
         loop {
             match self.events.recv_async().await {
                 Ok(ServiceEvent::ServiceResolved(service)) => {
+                    self.ask(&service.host);
                     return Found::Here(service.fullname.clone(), read(&service));
                 }
                 Ok(ServiceEvent::ServiceRemoved(_, name)) => return Found::Gone(name),
                 Ok(_) => {}
                 Err(_) => std::future::pending().await, // its thread is gone: nothing more is found
             }
+        }
+    }
+}
+
+impl Search {
+    /// Asks for all addresses of a computer. A station answers the same question once a second (RFC 6762 section 6), by
+    /// IPv4 and by IPv6 apart: one of the answers may be missing, and the question is not asked again once there is one.
+    fn ask(&mut self, host: &str) {
+        if self.asked.len() < MOST_ASKED
+            && !self.asked.contains_key(host)
+            && let Ok(answers) = self.daemon.resolve_hostname(host, Some(ASK_FOR))
+        {
+            self.asked.insert(host.to_owned(), answers);
         }
     }
 }

@@ -14,11 +14,12 @@ use proto::station::uri::Uri;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long a station's port is looked for by DNS-SD; one of mopidy-rtp is not there.
-const PORT_WITHIN: Duration = Duration::from_millis(1_500);
+/// How long a station's port is looked for by DNS-SD; one of mopidy-rtp is not there. Long enough for a question that is
+/// answered only when it is asked again, a second later.
+const PORT_WITHIN: Duration = Duration::from_millis(3_000);
 
-/// How long a station is looked for by its name: three announcements.
-pub const NAME_WITHIN: Duration = Duration::from_millis(3_500);
+/// How long a station is looked for by its name: four announcements.
+const NAME_WITHIN: Duration = Duration::from_millis(4_500);
 
 /// A station that can be subscribed to.
 #[derive(Clone, Debug)]
@@ -62,7 +63,7 @@ impl Watch {
             tokio::select! {
                 () = &mut end => break,
                 (host, name) = heard(&self.ears) => self.seen.handle_announcement(clock::now(), host, name),
-                found = found(&self.search) => match found {
+                found = found(&mut self.search) => match found {
                     Found::Here(id, service) => self.seen.handle_service(&id, service),
                     Found::Gone(id) => self.seen.handle_service_gone(&id),
                 },
@@ -134,7 +135,7 @@ async fn heard(ears: &Option<Ears>) -> (proto::station::uri::Host, String) {
     }
 }
 
-async fn found(search: &Option<Search>) -> Found {
+async fn found(search: &mut Option<Search>) -> Found {
     match search {
         Some(search) => search.next().await,
         None => std::future::pending().await,
