@@ -1,8 +1,8 @@
 //! Stations: boxes whose sound anybody in the same network can find and subscribe to. The system of mopidy-rtp
 //! 0.1.0, with what it left broken mended.
 //!
-//! A station announces its name by broadcast ([`announcement`]), takes subscriptions by TCP ([`line`]) and sends its
-//! programme by UDP to each of its [`subscribers`]. Sans-IO: commands, datagrams, packets of the programmes and `now`
+//! A station announces its name by broadcast ([`announcement`]), takes subscriptions by TCP ([`mod@line`]) and sends its
+//! programme by UDP to each of its subscribers. Sans-IO: commands, datagrams, packets of the programmes and `now`
 //! go in; datagrams, and who shall be sent to, come out. One encoder makes the packets, however many listen; here
 //! they only get their headers. [`ring`] says what a listener must not get. The other side: [`seen`] and [`uri`].
 
