@@ -4,14 +4,15 @@
 //! arrivals come in by rings, packets and reports go out by rings. Worst case per cycle: one encode per
 //! 120 frames and, for each peer, one decode per 120 frames and one more.
 
+use crate::mix::Mix;
 use crate::packet::{Arrival, Packet};
 use crate::receive::Receive;
 use crate::resample::Filter;
 use crate::send::Send;
 use crate::tap::{BLOCKS, Block, Source, Tap};
 use crate::{Cycle, Keeping, MAX_CYCLE};
-use proto::control::{CYCLE_TIMES, Cue, Depth, Pace, Report, SLOTS};
-use proto::format::{Format, Layout};
+use proto::control::{CYCLE_TIMES, Cue, Depth, Pace, PeerReport, Report, SLOTS};
+use proto::format::Format;
 use proto::units::frames_to_nanos;
 use rtrb::{Consumer, Producer, RingBuffer};
 
@@ -21,7 +22,7 @@ const REPORT_EVERY: i64 = 4_800;
 /// Room in the rings: 100 ms of packets of all peers, 100 ms of our own, and what a burst of cues takes.
 const ARRIVALS: usize = 80 * SLOTS;
 const PACKETS: usize = 128;
-const CUES: usize = 64;
+const CUES: usize = 256;
 const REPORTS: usize = 16;
 
 /// What is fixed while the engine lives, and what it begins with.
@@ -71,7 +72,7 @@ pub struct Engine {
     send: Send,
     peers: Box<[Receive]>,
     filter: Filter,
-    mix: [Box<[f32; MAX_CYCLE]>; 2],
+    mix: Mix,
     /// Which slots made sound in the last cycle.
     heard: [bool; SLOTS],
     report: Report,
@@ -95,7 +96,7 @@ impl Engine {
             send: Send::new(&settings),
             peers: (0..SLOTS).map(|_| Receive::new(settings.depth)).collect(),
             filter: Filter::new(),
-            mix: [Box::new([0.0; MAX_CYCLE]), Box::new([0.0; MAX_CYCLE])],
+            mix: Mix::new(),
             heard: [false; SLOTS],
             report: Report::default(),
             reported: 0,
@@ -133,7 +134,7 @@ impl Engine {
 
     /// What everybody together sounds like: the last cycle's `frames` frames, left and right.
     pub fn mix(&self, frames: usize) -> [&[f32]; 2] {
-        [&self.mix[0][..frames], &self.mix[1][..frames]]
+        self.mix.out(frames)
     }
 
     /// What one peer alone sounds like, `None` while the slot is silent.
@@ -146,6 +147,7 @@ impl Engine {
             Cue::Join { slot } => {
                 if let Some(peer) = self.peers.get_mut(usize::from(slot)) {
                     peer.join();
+                    self.mix.join(slot);
                 }
             }
             Cue::Leave { slot } => {
@@ -153,7 +155,9 @@ impl Engine {
                     peer.leave();
                 }
             }
+            Cue::Fader { slot, gains } => self.mix.set(slot, gains),
             Cue::Gain { db } => self.send.set_gain(db),
+            Cue::Mute { on } => self.send.set_muted(on),
             Cue::Pace(pace) => self.send.set_pace(pace),
             Cue::Tap(open) => self.tap.set(open),
         }
@@ -170,23 +174,12 @@ impl Engine {
     }
 
     fn play(&mut self, cycle: &Cycle) {
-        let [left, right] = &mut self.mix;
-        let (left, right) = (&mut left[..cycle.frames], &mut right[..cycle.frames]);
-        left.fill(0.0);
-        right.fill(0.0);
-        for (peer, heard) in self.peers.iter_mut().zip(&mut self.heard) {
+        self.mix.clear(cycle.frames);
+        for (slot, (peer, heard)) in self.peers.iter_mut().zip(&mut self.heard).enumerate() {
             *heard = peer.process(cycle, &self.filter);
-            if *heard {
-                let [peer_left, peer_right] = peer.out(cycle.frames);
-                let both = || peer_left.iter().zip(peer_right).map(|(left, right)| left + right);
-                if peer.format().layout == Layout::Separate {
-                    // Nobody's voice is only on the left because it came by the first input.
-                    left.iter_mut().zip(both()).for_each(|(mix, x)| *mix += x);
-                    right.iter_mut().zip(both()).for_each(|(mix, x)| *mix += x);
-                } else {
-                    left.iter_mut().zip(peer_left).for_each(|(mix, x)| *mix += x);
-                    right.iter_mut().zip(peer_right).for_each(|(mix, x)| *mix += x);
-                }
+            match *heard {
+                true => self.mix.add(slot, peer.out(cycle.frames), peer.format().layout),
+                false => self.mix.rest(slot),
             }
         }
     }
@@ -194,7 +187,7 @@ impl Engine {
     /// Copies for whoever records or makes programmes.
     fn copy(&mut self, cycle: &Cycle, capture: [&[f32]; 2]) {
         self.tap.copy(Source::Own, cycle, Some(capture));
-        self.tap.copy(Source::Mix, cycle, Some([&self.mix[0][..cycle.frames], &self.mix[1][..cycle.frames]]));
+        self.tap.copy(Source::Mix, cycle, Some(self.mix.out(cycle.frames)));
         for slot in self.tap.slots() {
             let at = usize::from(slot);
             let sound = self.heard[at].then(|| self.peers[at].out(cycle.frames));
@@ -220,9 +213,11 @@ impl Engine {
         self.report.overruns = keeping.overruns;
         self.report.pace = self.send.pace();
         self.report.tap_dropped = self.tap.dropped;
-        self.report.level_db = self.send.read_level();
-        for (report, peer) in self.report.peers.iter_mut().zip(self.peers.iter_mut()) {
-            *report = peer.read_report();
+        let own = self.send.read_own();
+        (self.report.level_db, self.report.peak_db) = (own.reading.level_db, own.reading.peak_db);
+        (self.report.clips, self.report.gain_db, self.report.muted) = (own.clips, own.gain_db, own.muted);
+        for (slot, (report, peer)) in self.report.peers.iter_mut().zip(self.peers.iter_mut()).enumerate() {
+            *report = PeerReport { gains: self.mix.gains(slot), ..peer.read_report() };
         }
         // A full ring means that nobody reads just now: the next report says it all again.
         let _ = self.reports.push(self.report);

@@ -1,7 +1,7 @@
 //! The sound: from the card to packets, and from packets to the card.
 //!
 //! The files in the order in which a sample travels: `send` (strip, frames, `codec`) → `packet` → the
-//! network → `receive` (`store`, `drift`, `playout`, `slew`, `codec`, `resample`, `strip`) → the mix, here → the
+//! network → `receive` (`store`, `drift`, `playout`, `slew`, `codec`, `resample`, `strip`) → the `mix` → the
 //! card, and the `tap`.
 //! One [`Engine`] runs in the audio thread and is driven by the card's cycles; its [`Handle`] stays with
 //! the rest of the box. What crosses between them is packets, cues and reports, fixed in size and
@@ -11,6 +11,7 @@ pub mod codec;
 mod drift;
 mod engine;
 pub mod extrapolate;
+mod mix;
 pub mod packet;
 mod playout;
 mod receive;

@@ -12,9 +12,9 @@ use crate::playout::{LEAST_STEP, Playout, Turns};
 use crate::resample::{AHEAD, Filter, Resampler};
 use crate::slew::Slew;
 use crate::store::{Store, Tally};
-use crate::strip::{Meter, Strip};
+use crate::strip::{Meter, Reading, Strip};
 use crate::{Cycle, MAX_CYCLE};
-use proto::control::{Depth, PeerReport};
+use proto::control::{Depth, Gains, PeerReport};
 use proto::format::{Format, Layout};
 use proto::units::{Unwrap, nanos_to_frames};
 use std::ops::Range;
@@ -306,6 +306,7 @@ impl Receive {
             let waits = self.lag(play, play.frame) - AHEAD as f64 - self.packet as f64;
             waits - self.drift.expected(play.frame) - self.playout.median()
         });
+        let Reading { level_db, peak_db } = self.meter.read();
         PeerReport {
             playing: self.play.is_some(),
             format: self.format(),
@@ -321,7 +322,9 @@ impl Receive {
             depth_ms: (depth / 48.0) as f32,
             drift_ppm: self.drift.ppm() as f32,
             stretch_ppm: std::mem::take(&mut self.stretch) as f32,
-            level_db: self.meter.read(),
+            level_db,
+            peak_db,
+            gains: Gains::default(), // the mix knows them
         }
     }
 

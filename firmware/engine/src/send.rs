@@ -7,18 +7,36 @@
 use crate::codec::{Encoder, FRAME, LONGEST_SENT};
 use crate::engine::Settings;
 use crate::packet::{MAX_PAYLOAD, Packet};
-use crate::strip::{Meter, Strip};
+use crate::strip::{CLIP, Meter, Reading, Strip, highest};
 use proto::control::Pace;
 use proto::format::{Encoding, Format, Layout};
+use proto::units::to_decibels;
 
 /// Least frames of a packet of plain samples: 1 ms. Below that, headers would be most of it.
 const SHORTEST: usize = 48;
 
+/// What there is to say of our own signal.
+#[derive(Clone, Copy, Debug)]
+pub struct Own {
+    /// How loud it was as it was sent, since the last reading.
+    pub reading: Reading,
+    /// Since then it was too loud for the card, or for the packet.
+    pub clips: bool,
+    /// Its gain, in decibels, and whether it is muted, as they are when a ramp is over.
+    pub gain_db: f32,
+    /// See `gain_db`.
+    pub muted: bool,
+}
+
 /// The way out.
 pub struct Send {
     format: Format,
+    gain_db: f32,
+    muted: bool,
     strip: Strip,
     meter: Meter,
+    /// The card could not take what came in, since the last reading.
+    clips: bool,
     encoder: Encoder,
     pace: Pace,
     /// Frames that fill the packet that is being filled.
@@ -41,8 +59,11 @@ impl Send {
         strip.set_gain(gain_db);
         Send {
             format,
+            gain_db,
+            muted: false,
             strip,
             meter: Meter::default(),
+            clips: false,
             encoder,
             pace,
             length: usize::from(pace.frames),
@@ -53,9 +74,22 @@ impl Send {
         }
     }
 
-    /// Sets the gain of our own signal, in decibels.
+    /// Sets the gain of our own signal, in decibels; what is no number changes nothing.
     pub fn set_gain(&mut self, db: f32) {
-        self.strip.set_gain(db);
+        if !db.is_nan() {
+            self.gain_db = db.clamp(-120.0, 20.0);
+            self.follow();
+        }
+    }
+
+    /// Sends silence from now on, or our signal again. Packets go on: nobody takes it for a loss.
+    pub fn set_muted(&mut self, on: bool) {
+        self.muted = on;
+        self.follow();
+    }
+
+    fn follow(&mut self) {
+        self.strip.set_gain(if self.muted { -120.0 } else { self.gain_db });
     }
 
     /// Sets the pace from the next packet on. Another length than 120 or 240 frames changes nothing.
@@ -77,9 +111,11 @@ impl Send {
         }
     }
 
-    /// Loudness of our own signal since the last reading, in dB full scale.
-    pub fn read_level(&mut self) -> f32 {
-        self.meter.read()
+    /// What there is to say of our own signal since the last reading.
+    pub fn read_own(&mut self) -> Own {
+        let reading = self.meter.read();
+        let clips = std::mem::take(&mut self.clips) || reading.peak_db >= to_decibels(CLIP);
+        Own { reading, clips, gain_db: self.gain_db, muted: self.muted }
     }
 
     /// Takes what the card captured, beginning at card position `frame`, and hands every packet that
@@ -92,6 +128,7 @@ impl Send {
         mut emit: impl FnMut(&Packet),
     ) {
         self.follow_card(frame);
+        self.clips |= capture.iter().any(|channel| highest(channel) >= CLIP);
         let plain = self.format.encoding != Encoding::Opus;
         if plain {
             // A cycle is a packet, or several that are alike if it is long.
@@ -220,6 +257,54 @@ mod tests {
         let mut send = Send::new(&Settings { format, ..Settings::default() });
         let loud = vec![0.5; 240];
         send.process(0, [&loud, &loud], false, |_| panic!("nobody listens"));
-        assert!(send.read_level() > -20.0, "but the meter moves");
+        assert!(send.read_own().reading.level_db > -20.0, "but the meter moves");
+    }
+
+    #[test]
+    fn mute_is_silence_after_the_ramp_and_the_gain_is_kept() {
+        let mut send = Send::new(&Settings { gain_db: 6.0, ..Settings::default() });
+        let mut frame = 0;
+        let mut play = |send: &mut Send, loud: f32, cycles: i64| {
+            let sound = [loud; 120];
+            for _ in 0..cycles {
+                send.process(frame, [&sound, &[0.0; 120]], true, |_| ());
+                frame += 120;
+            }
+            send.read_own()
+        };
+        play(&mut send, 0.25, 5);
+        let loud = play(&mut send, 0.25, 40);
+        assert!((loud.reading.level_db + 6.04).abs() < 0.1 && !loud.clips, "{loud:?}");
+        send.set_muted(true);
+        send.set_gain(3.0);
+        play(&mut send, 0.25, 5);
+        let muted = play(&mut send, 0.25, 1);
+        assert_eq!((muted.reading.peak_db, muted.muted, muted.gain_db), (-120.0, true, 3.0));
+        send.set_muted(false);
+        send.set_gain(f32::NAN);
+        play(&mut send, 0.25, 5);
+        let back = play(&mut send, 0.25, 1);
+        assert!((back.reading.peak_db + 9.04).abs() < 0.02, "{back:?}");
+    }
+
+    #[test]
+    fn clipping_is_noticed_at_the_card_and_in_the_packet() {
+        let clips = |loud: f32, gain_db: f32, muted: bool| {
+            let mut send = Send::new(&Settings { gain_db, ..Settings::default() });
+            send.set_muted(muted);
+            for n in 0..5 {
+                send.process(n * 120, [&[loud; 120], &[0.0; 120]], true, |_| ());
+            }
+            let first = send.read_own().clips;
+            (first, send.read_own().clips)
+        };
+        assert_eq!(clips(0.5, 0.0, false), (false, false));
+        assert_eq!(
+            clips(-0.999_97, -20.0, false),
+            (true, false),
+            "the card; and only since the last reading"
+        );
+        assert_eq!(clips(0.999_97, 0.0, true), (true, false), "muted or not");
+        assert_eq!(clips(0.5, 6.1, false), (true, false), "the packet");
     }
 }

@@ -6,7 +6,7 @@
 use assert_no_alloc::{AllocDisabler, assert_no_alloc, violation_count};
 use engine::packet::{Arrival, Packet};
 use engine::{Cycle, Engine, Handle, Keeping, Settings};
-use proto::control::{Cue, Pace, Tapped};
+use proto::control::{Cue, Gains, Pace, Tapped};
 use proto::format::Format;
 use proto::rtp::Header;
 use proto::units::Time;
@@ -94,6 +94,14 @@ fn nothing_is_allocated_in_a_cycle() {
         pair.run(|_| 1);
         pair.run(|cycle| if cycle % 9 == 0 { 0 } else { 1 });
         assert!(loud(&pair), "and in longer packets");
+        pair.cue(Cue::Fader { slot: 0, gains: Gains { left: 0.5, right: 2.0 } });
+        pair.cue(Cue::Fader { slot: 200, gains: Gains { left: f32::NAN, right: 2.0 } });
+        pair.run(|_| 1); // a ramp, and then not
+        pair.cue(Cue::Mute { on: true });
+        pair.run(|_| 1);
+        pair.cue(Cue::Mute { on: false });
+        pair.cue(Cue::Fader { slot: 0, gains: Gains::default() });
+        pair.run(|_| 1);
         pair.cue(Cue::Tap(Tapped(u32::MAX)));
         pair.run(|_| 1); // everything is copied, and nobody takes it: the ring is full after a while
         assert!(pair.ends[0].1.blocks.slots() > 2_000, "copies have come");

@@ -82,10 +82,22 @@ pub enum Cue {
         /// Index of the slot, below [`SLOTS`].
         slot: u8,
     },
+    /// How loud the peer of this slot is in the mix, left and right; its sound alone stays as it came.
+    Fader {
+        /// Index of the slot, below [`SLOTS`].
+        slot: u8,
+        /// How loud.
+        gains: Gains,
+    },
     /// Gain of the box's own signal before it is sent, in decibels.
     Gain {
         /// 0 leaves the signal as it is; −120 and below is silence.
         db: f32,
+    },
+    /// Sends silence in place of the box's own signal, or the signal again.
+    Mute {
+        /// Silence from now on, or not.
+        on: bool,
     },
     /// How much of the line the box's own signal may take, from the next packet on. Plain samples (L16,
     /// L24) leave this alone: their packets are the card's cycles.
@@ -97,6 +109,21 @@ pub enum Cue {
 /// A set of sources to be copied: bit 0 the box's own input, bit 1 the mix, bit n + 2 the peer in slot n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tapped(pub u32);
+
+/// Gains of the two sides, linear: 1 leaves the sound as it came, 0 is silence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gains {
+    /// Of the left side.
+    pub left: f32,
+    /// Of the right side.
+    pub right: f32,
+}
+
+impl Default for Gains {
+    fn default() -> Self {
+        Gains { left: 1.0, right: 1.0 }
+    }
+}
 
 /// How fine and how fast Opus packets are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -152,8 +179,12 @@ pub struct PeerReport {
     /// Largest deviation of the pitch since the last report, in parts per million: what makes the buffer
     /// longer or shorter.
     pub stretch_ppm: f32,
-    /// Loudness since the last report, root mean square, in dB full scale.
+    /// Loudness since the last report, root mean square, in dB full scale, before its fader.
     pub level_db: f32,
+    /// Highest sample since the last report, in dB full scale, before its fader.
+    pub peak_db: f32,
+    /// Its gains in the mix, as they are when a ramp is over.
+    pub gains: Gains,
 }
 
 /// Classes of [`Report::cycle_times`].
@@ -189,6 +220,14 @@ pub struct Report {
     pub tap_dropped: u64,
     /// Loudness of the box's own signal as sent, since the last report, in dB full scale.
     pub level_db: f32,
+    /// Highest sample of it, likewise.
+    pub peak_db: f32,
+    /// Since the last report the input was too loud for the card, or for the packet.
+    pub clips: bool,
+    /// Gain of the box's own signal in decibels, and below whether it is muted, as they are when a ramp is over.
+    pub gain_db: f32,
+    /// Silence is sent.
+    pub muted: bool,
     /// Every slot, joined or not.
     pub peers: [PeerReport; SLOTS],
 }
@@ -209,6 +248,10 @@ impl Default for Report {
             overflows: 0,
             tap_dropped: 0,
             level_db: -120.0,
+            peak_db: -120.0,
+            clips: false,
+            gain_db: 0.0,
+            muted: false,
             peers: [PeerReport::default(); SLOTS],
         }
     }
