@@ -64,6 +64,22 @@ impl Card {
         }
     }
 
+    /// The card in words.
+    pub fn words(&self) -> &str {
+        match self {
+            Card::Jack(card) => card.words(),
+            Card::Simulated(_) => "simulated",
+        }
+    }
+
+    /// Cycles that the sound server says it has lost.
+    pub fn xruns(&self) -> u64 {
+        match self {
+            Card::Jack(card) => card.xruns(),
+            Card::Simulated(_) => 0,
+        }
+    }
+
     /// The sentence that says why the card is gone, if it is.
     pub fn gone(&self) -> Option<String> {
         match self {

@@ -3,45 +3,44 @@
 //! One loop owns the session. What happens anywhere comes in by queues, with the time at which it
 //! happened; what the session wants is carried out here. The body has no opinions.
 
-use crate::audio::{Card, Driver, jack, simulated};
+mod line;
+mod waiting;
+
+use crate::api;
+use crate::audio::{Card, Driver};
 use crate::broadcast::Broadcast;
 use crate::clock;
 use crate::config::{Config, Sound};
 use crate::guests::{Guests, News};
 use crate::net::{self, Bell, Control, Network, Parts, ears};
+use crate::people::{CardFacts, People};
 use crate::programs::Programs;
 use crate::realtime;
-use crate::record::Recorder;
-use crate::rendezvous::{self, Endpoint, Event};
+use crate::rendezvous::{Endpoint, Event};
 use crate::rtsp;
 use crate::stations::{SharedRing, Station};
 use crate::taps::{Pump, Taps};
 use crate::watchdog;
 use engine::{Engine, Handle, Settings};
+use line::Line;
 use proto::control::{Cue, Status, Tapped};
 use proto::routes::{Routes, Stream};
 use proto::session::{Action, FromRendezvous, Identity, Session};
 use proto::units::Time;
-use std::cell::OnceCell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+pub use waiting::{Found, Told, find_card};
+use waiting::{Pause, pause};
 
 /// How often the engine's reports are looked for; it makes ten a second.
 const REPORTS_EVERY: Duration = Duration::from_millis(50);
 
 /// How often the status is shown.
 const STATUS_EVERY: Duration = Duration::from_millis(250);
-
-/// How long to wait before looking for a JACK server again.
-const CARD_RETRY: Duration = Duration::from_secs(1);
-
-/// How long a goodbye to the rendezvous may take.
-const GOODBYE: Duration = Duration::from_millis(700);
 
 /// Plays until told to end (SIGINT, SIGTERM). `show` is handed the status four times a second.
 ///
@@ -63,7 +62,10 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
         show(status);
         broadcast.iter_mut().for_each(|broadcast| broadcast.hear(status));
     };
-    let played = play(config, show, &mut stop, &socket, &media, &endpoint, &taps).await;
+    let (people, door) = People::new(config, &taps, &programs, &media);
+    let api = api::Server::start(config, &door);
+    let played = play(config, people, show, &mut stop, &socket, &media, &endpoint, &taps).await;
+    drop(api);
     if let Some(broadcast) = broadcast {
         broadcast.leave().await;
     }
@@ -77,8 +79,10 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
 }
 
 /// Plays on one card after the other: JACK comes and goes.
+#[expect(clippy::too_many_arguments, reason = "what lives as long as the box, and is made in `run`")]
 async fn play(
     config: &Config,
+    mut people: People,
     mut show: impl FnMut(&Status),
     stop: &mut Stop,
     socket: &UdpSocket,
@@ -86,111 +90,50 @@ async fn play(
     endpoint: &Endpoint,
     taps: &Taps,
 ) -> anyhow::Result<()> {
-    let recorder = OnceCell::new();
-    let (mut told, mut gone) = (String::new(), false);
+    let mut record = config.record;
+    let (mut told, mut gone) = (Told::default(), false);
     loop {
-        let Some(found) = find_card(config, stop, &mut told, gone).await else { return Ok(()) };
-        let identity = identity(config, media);
-        let start = Body::start(config, found, identity, socket.try_clone()?, endpoint.clone(), taps.clone());
+        let Some(found) = find_card(config, stop, Some(&mut people), &mut told, gone).await else {
+            return Ok(());
+        };
+        let identity = identity(config, people.name(), media);
+        let line = Line::new(endpoint.clone());
+        let start = Body::start(config, found, identity, socket.try_clone()?, line, taps.clone());
         let mut body = match start {
             Ok(body) => body,
             // JACK may be better after its next start; what a simulated card lacks does not come by itself.
             Err(error) if config.sound == Sound::Jack => {
-                say_once(&mut told, format!("{error:#}; waiting for it"));
-                match pause(stop).await {
+                told.say(Some(&mut people), format!("{error:#}; waiting for it"));
+                match pause(stop, Some(&mut people)).await {
                     Pause::Over => continue,
                     Pause::Stopped => return Ok(()),
                 }
             }
             Err(error) => return Err(error),
         };
-        // A recording goes on when the card comes back.
-        recorder.get_or_init(|| record(config, taps));
-        told.clear();
-        let end = body.play(config, stop, &mut show).await;
-        body.leave(&mut show).await;
+        // A recording goes on when the card comes back. Without a place for it the music plays all the same.
+        if std::mem::take(&mut record)
+            && let Err(why) = people.record()
+        {
+            tracing::warn!("{}", config.wrong("record_folder", why));
+        }
+        told.clear(Some(&mut people));
+        body.begin(&people);
+        let end = body.play(config, stop, &mut people, &mut show).await;
+        body.leave(&mut people, &mut show).await;
         match end {
             End::Stopped => return Ok(()),
-            End::CardGone(sentence) => say_once(&mut told, sentence),
+            End::CardGone(sentence) => told.say(Some(&mut people), sentence),
         }
         gone = true;
     }
 }
 
-/// Begins to record, if the configuration says so. Without a place for it the music plays all the same.
-fn record(config: &Config, taps: &Taps) -> Option<Recorder> {
-    let started = config.record.then(|| Recorder::start(taps, &config.record_folder, &config.name))?;
-    let told =
-        |error: &anyhow::Error| tracing::warn!("{}", config.wrong("record_folder", format!("{error:#}")));
-    started.inspect_err(told).ok()
-}
-
-/// A card that can be started.
-pub enum Found {
-    /// A JACK server's.
-    Jack(jack::Waiting),
-    /// One in the process.
-    Simulated,
-}
-
-impl Found {
-    /// Starts it.
-    ///
-    /// # Errors
-    /// JACK refuses, or a file of the simulated card cannot be read or written.
-    pub fn start(self, config: &Config, driver: Driver) -> anyhow::Result<Card> {
-        Ok(match self {
-            Found::Jack(waiting) => Card::Jack(jack::Card::start(config, waiting, driver)?),
-            Found::Simulated => Card::Simulated(simulated::Card::start(config, driver)?),
-        })
-    }
-}
-
-/// Waits for the card as long as it takes; `None` when told to end meanwhile. That there is none is not
-/// said of a card that is known to be `gone`.
-pub async fn find_card(config: &Config, stop: &mut Stop, told: &mut String, gone: bool) -> Option<Found> {
-    if config.sound == Sound::Simulated {
-        return Some(Found::Simulated);
-    }
-    loop {
-        match jack::find(config) {
-            Ok(waiting) => return Some(Found::Jack(waiting)),
-            Err(jack::NoServer::Absent(_)) if gone => {}
-            Err(why) => say_once(told, why.to_string()),
-        }
-        if let Pause::Stopped = pause(stop).await {
-            return None;
-        }
-    }
-}
-
-/// How a pause between two looks at the card ended.
-enum Pause {
-    Over,
-    Stopped,
-}
-
-async fn pause(stop: &mut Stop) -> Pause {
-    watchdog::no_card();
-    tokio::select! {
-        () = stop.wait() => Pause::Stopped,
-        () = tokio::time::sleep(CARD_RETRY) => Pause::Over,
-    }
-}
-
-/// Warns, unless it was the last that was said.
-pub fn say_once(told: &mut String, sentence: String) {
-    if *told != sentence {
-        tracing::warn!("{sentence}");
-        *told = sentence;
-    }
-}
-
 /// Who this box is until it is started again. What must not be guessed is random (RFC 3550 section 8).
-fn identity(config: &Config, media: &[SocketAddr]) -> Identity {
+fn identity(config: &Config, name: &str, media: &[SocketAddr]) -> Identity {
     let random = || RandomState::new().build_hasher().finish() as u32;
     Identity {
-        name: config.name.clone(),
+        name: name.to_owned(),
         key: config.key.clone(),
         rtsp_port: config.port,
         ssrc: random(),
@@ -226,9 +169,7 @@ struct Body {
     handle: ControlHandle,
     socket: UdpSocket,
     routes: Arc<Mutex<Routes>>,
-    to_rendezvous: mpsc::Sender<String>,
-    from_rendezvous: mpsc::Receiver<Event>,
-    rendezvous: JoinHandle<()>,
+    line: Line,
     control: mpsc::Receiver<Control>,
     guests: Guests,
     news: mpsc::Receiver<News>,
@@ -251,7 +192,7 @@ impl Body {
         found: Found,
         identity: Identity,
         socket: UdpSocket,
-        endpoint: Endpoint,
+        line: Line,
         taps: Taps,
     ) -> anyhow::Result<Body> {
         let bell = Bell::new()?;
@@ -273,10 +214,6 @@ impl Body {
             ears,
         })?;
         let card = found.start(config, driver)?;
-        let (to_rendezvous, outgoing) = mpsc::channel(64);
-        let (events, from_rendezvous) = mpsc::channel(64);
-        let hello = Session::hello(&identity);
-        let rendezvous = tokio::spawn(rendezvous::run(endpoint, hello, outgoing, events));
         let mut session = Session::new(identity, clock::now());
         config.guest().into_iter().for_each(|at| session.receive_from(clock::now(), at));
         Ok(Body {
@@ -285,9 +222,7 @@ impl Body {
             handle: ControlHandle { cues, reports },
             socket,
             routes,
-            to_rendezvous,
-            from_rendezvous,
-            rendezvous,
+            line,
             control,
             guests: Guests::new(&config.name, door, news_in),
             news,
@@ -298,7 +233,21 @@ impl Body {
         })
     }
 
-    async fn play(&mut self, config: &Config, stop: &mut Stop, show: &mut impl FnMut(&Status)) -> End {
+    /// Takes part, if people have not left before, with what they have set.
+    fn begin(&mut self, people: &People) {
+        if people.desk().in_session {
+            self.line.connect(Session::hello(self.session.identity()));
+        }
+        self.session.take_over(people.desk().clone());
+    }
+
+    async fn play(
+        &mut self,
+        config: &Config,
+        stop: &mut Stop,
+        people: &mut People,
+        show: &mut impl FnMut(&Status),
+    ) -> End {
         let mut reports = tokio::time::interval(REPORTS_EVERY);
         let mut status = tokio::time::interval(STATUS_EVERY);
         loop {
@@ -306,28 +255,55 @@ impl Body {
             let deadline = self.until_deadline();
             tokio::select! {
                 () = stop.wait() => return End::Stopped,
-                Some(event) = self.from_rendezvous.recv() => self.hear_rendezvous(config, event),
+                event = self.line.next() => self.hear_rendezvous(config, event),
                 Some(Control { from, time, bytes }) = self.control.recv() => {
                     self.session.handle_datagram(time, from, &bytes);
                 }
                 Some(News { slot, way }) = self.news.recv() => self.session.handle_guest(slot, &way),
+                wish = people.next() => {
+                    people.handle(clock::now(), wish, Some(&mut self.session));
+                    self.show(people); // before whoever wished it looks
+                }
                 _ = reports.tick() => {
-                    while let Ok(report) = self.handle.reports.pop() {
-                        self.session.handle_report(clock::now(), &report);
-                        self.guests.handle_report(&report);
-                    }
-                    self.open_taps();
+                    self.hear_engine(people);
                     if let Some(sentence) = self.card.gone() {
                         return End::CardGone(sentence);
                     }
                 }
-                _ = status.tick() => show(&self.session.status(clock::now())),
+                _ = status.tick() => show(&self.show(people)),
                 () = tokio::time::sleep(deadline) => {}
             }
         }
     }
 
+    /// Takes in what the engine has reported, and shows it.
+    fn hear_engine(&mut self, people: &mut People) {
+        let mut news = false;
+        while let Ok(report) = self.handle.reports.pop() {
+            self.session.handle_report(clock::now(), &report);
+            self.guests.handle_report(&report);
+            news = true;
+        }
+        self.open_taps();
+        if news {
+            people.keep(self.session.desk());
+            self.show(people);
+        }
+    }
+
+    fn show(&self, people: &mut People) -> Arc<Status> {
+        let card = CardFacts {
+            words: self.card.words().to_owned(),
+            period: self.session.report().period,
+            xruns: self.card.xruns(),
+        };
+        people.show(self.session.status(clock::now()), &card)
+    }
+
     fn hear_rendezvous(&mut self, config: &Config, event: Event) {
+        if !self.session.desk().in_session {
+            return; // the last words of a line that is hung up
+        }
         let event = match event {
             Event::Connected => FromRendezvous::Connected,
             Event::Message(text) => FromRendezvous::Message(text),
@@ -361,12 +337,14 @@ impl Body {
         while let Some(action) = self.session.poll(clock::now()) {
             self.routes.lock().unwrap_or_else(PoisonError::into_inner).apply(&action);
             match action {
-                // Full or closed: the rendezvous is away, and will be told anew when it is back.
-                Action::Rendezvous(text) => drop(self.to_rendezvous.try_send(text)),
+                Action::Rendezvous(text) => self.line.say(text),
+                Action::Disconnect => self.line.disconnect(),
+                Action::Connect(hello) => self.line.connect(hello),
                 // A report that is lost is followed by the next one.
                 Action::Datagram { to, bytes } => drop(self.socket.send_to(&bytes, to)),
                 Action::Engine(cue) => {
-                    if self.handle.cues.push(cue).is_err() {
+                    let told_again = matches!(cue, Cue::Fader { .. } | Cue::Gain { .. } | Cue::Mute { .. });
+                    if self.handle.cues.push(cue).is_err() && !told_again {
                         tracing::warn!("the sound card stands still, so {cue:?} was not carried out");
                     }
                 }
@@ -393,16 +371,15 @@ impl Body {
     }
 
     /// Says goodbye to everybody and lets go of the card.
-    async fn leave(mut self, show: &mut impl FnMut(&Status)) {
-        show(&self.session.status(clock::now()));
+    async fn leave(mut self, people: &mut People, show: &mut impl FnMut(&Status)) {
+        show(&self.show(people));
+        people.keep(self.session.desk());
         self.session.leave();
         self.pump();
-        let Body { to_rendezvous, rendezvous, card, guests, .. } = self;
+        let Body { line, card, guests, .. } = self;
         drop(card);
-        drop(to_rendezvous);
         guests.stop().await;
-        // It has sent the goodbye, or cannot: nobody depends on it.
-        let _ = tokio::time::timeout(GOODBYE, rendezvous).await;
+        line.end().await;
     }
 }
 

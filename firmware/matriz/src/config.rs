@@ -20,6 +20,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use text::{Fault, Format};
 
+pub use keys::judge_name;
+
 /// The files that are looked for when none is named, in this order.
 const DEFAULT_FILES: [&str; 2] = ["client.json", "matriz.toml"];
 
@@ -90,6 +92,14 @@ pub struct Config {
     /// Gain of what is sent, in decibels, −60 to 20.
     #[serde(default)]
     pub gain_db: f32,
+    /// The folder for what is kept over restarts; the system's usual one if absent.
+    pub state_folder: Option<PathBuf>,
+    /// Whether people may switch the computer off through the box.
+    #[serde(default)]
+    pub power_off: bool,
+    /// How programs reach the box.
+    #[serde(default)]
+    pub api: Api,
     /// Settings of the JACK backend.
     #[serde(default)]
     pub jack: Jack,
@@ -123,6 +133,18 @@ pub enum Sound {
     Jack,
     /// A card in the process, with a clock error of its own.
     Simulated,
+}
+
+/// How programs reach the box, table `[api]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// Path of the Unix socket; the usual one if absent.
+    pub socket: Option<PathBuf>,
+    /// TCP port for WebSockets from the local network; none if absent.
+    pub port: Option<u16>,
+    /// What those must know, if there is a port; not to be logged.
+    pub token: Option<String>,
 }
 
 /// Settings of the JACK backend, table `[jack]`.
@@ -310,6 +332,11 @@ impl Config {
         config.file = path.to_owned();
         config.lines = text.lines;
         config.resolve();
+        if config.api.port.is_some() && config.api.token.is_none() {
+            let what =
+                "\"port\" needs a \"token\" beside it: 16 letters or more that only your programs know";
+            return Err(config.wrong("api.port", what));
+        }
         Ok(config)
     }
 
@@ -320,8 +347,14 @@ impl Config {
             Input::Wav(path) => Some(path),
             Input::Silence | Input::Tone(_) => None,
         };
-        let files =
-            [&mut self.client_pem, &mut self.client_crt, &mut self.ca_crt, &mut self.simulated.output];
+        let files = [
+            &mut self.client_pem,
+            &mut self.client_crt,
+            &mut self.ca_crt,
+            &mut self.state_folder,
+            &mut self.api.socket,
+            &mut self.simulated.output,
+        ];
         for path in files.into_iter().flatten().chain(input).chain([&mut self.record_folder]) {
             *path = folder.join(&path);
         }

@@ -6,20 +6,26 @@
 //! `matriz demo` starts three of them on this computer and measures what they hear; `matriz monitor` shows
 //! who is at a rendezvous, `matriz stations` and `matriz listen` are for stations (`stations`).
 
+mod api;
 mod audio;
 mod body;
 mod broadcast;
 mod clock;
 mod config;
 mod demo;
+mod door;
 mod guests;
+mod machine;
 mod monitor;
 mod net;
+mod people;
+mod places;
 mod programs;
 mod realtime;
 mod record;
 mod rendezvous;
 mod rtsp;
+mod state;
 mod stations;
 mod system;
 mod table;

@@ -12,9 +12,11 @@ use crate::taps::{Taps, Wanted};
 use audiopus::coder::Encoder;
 use audiopus::{Application, Bitrate, Channels, SampleRate};
 use engine::MAX_CYCLE;
+use engine::strip::Strip;
 use engine::tap::{Block, Source};
 use proto::format::Layout;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use sum::Sum;
 use tokio::sync::{broadcast, mpsc};
@@ -55,13 +57,19 @@ type Running = HashMap<String, broadcast::Sender<Arc<Packet>>>;
 impl Programs {
     /// Programmes of what comes out of `taps`.
     pub fn new(taps: Taps) -> Self {
-        Programs { taps, own: Own { layout: Layout::Stereo, gain: 1.0 }, running: Arc::default() }
+        Programs { taps, own: Own::new(Layout::Stereo, 1.0), running: Arc::default() }
     }
 
     /// The own input is heard as the others hear it: in this layout, with this gain in decibels. Without this, as the
     /// card captures it.
     pub fn playing(self, layout: Layout, gain_db: f32) -> Self {
-        Programs { own: Own { layout, gain: 10_f32.powf(gain_db / 20.0) }, ..self }
+        Programs { own: Own::new(layout, linear(gain_db)), ..self }
+    }
+
+    /// Gain and mute of the own input have changed: an audience hears what the others hear.
+    pub fn follow(&self, gain_db: f32, silent: bool) {
+        let gain = if silent { 0.0 } else { linear(gain_db) };
+        self.own.gain.store(gain.to_bits(), Ordering::Relaxed);
     }
 
     /// The programmes that there are: `stream`, `mix`, `session`, and one for each peer who was ever there.
@@ -82,7 +90,7 @@ impl Programs {
         let programme = Programme {
             name: name.to_owned(),
             to: to.clone(),
-            own: self.own,
+            own: self.own.clone(),
             running: Arc::clone(&self.running),
         };
         let both = wanted == Wanted::OwnAndMix;
@@ -128,10 +136,11 @@ struct Programme {
 impl Programme {
     fn run(self, mut blocks: mpsc::Receiver<Block>, mut sound: impl Pieces) {
         let encoder = encoder();
+        let mut strip = Strip::at(self.own.gain());
         let mut frame = 0;
         let mut bytes = [0; 1_500];
         while let Some(block) = blocks.blocking_recv() {
-            sound.push(&if block.source == Source::Own { self.own.heard(block) } else { block });
+            sound.push(&if block.source == Source::Own { self.own.heard(block, &mut strip) } else { block });
             while let Some(piece) = sound.pop() {
                 // It cannot fail with these lengths; if it does, a packet is missing, as on any network.
                 let length = encoder.encode_float(&piece, &mut bytes).unwrap_or(0);
@@ -155,18 +164,29 @@ impl Programme {
     }
 }
 
-/// How the own input, which the tap has as it was captured, is sent to the others.
-#[derive(Clone, Copy)]
+/// How the own input, which the tap has as it was captured, is sent to the others. Clones are the same.
+#[derive(Clone)]
 struct Own {
     layout: Layout,
-    gain: f32,
+    /// Linear, the bits of an `f32`; 0 while it is muted.
+    gain: Arc<AtomicU32>,
 }
 
 impl Own {
+    fn new(layout: Layout, gain: f32) -> Self {
+        Own { layout, gain: Arc::new(AtomicU32::new(gain.to_bits())) }
+    }
+
+    fn gain(&self) -> f32 {
+        f32::from_bits(self.gain.load(Ordering::Relaxed))
+    }
+
     /// The block as the others hear it: one signal, or two that have nothing to do with each other, in the middle.
-    fn heard(self, mut block: Block) -> Block {
-        for frame in &mut block.samples {
-            let [left, right] = frame.map(|sample| sample * self.gain);
+    fn heard(&self, mut block: Block, strip: &mut Strip) -> Block {
+        strip.set(self.gain());
+        for frame in &mut block.samples[..usize::from(block.frames)] {
+            let gain = strip.step();
+            let [left, right] = frame.map(|sample| sample * gain);
             *frame = match self.layout {
                 Layout::Stereo => [left, right],
                 Layout::Mono | Layout::Separate => [left + right; 2],
@@ -174,6 +194,10 @@ impl Own {
         }
         block
     }
+}
+
+fn linear(db: f32) -> f32 {
+    10_f32.powf(db / 20.0)
 }
 
 /// Blocks in, pieces of 20 ms out (interleaved, two channels), with silence for what is missing.
@@ -248,12 +272,30 @@ mod tests {
         let heard = |layout, gain_db| {
             let programs = Programs::new(Taps::default()).playing(layout, gain_db);
             let block = Block { source: Source::Own, frame: 0, frames: 128, samples: [[0.5, 0.0]; 128] };
-            programs.own.heard(block).samples[127]
+            programs.own.heard(block, &mut Strip::at(programs.own.gain())).samples[127]
         };
         assert_eq!(heard(Layout::Stereo, 0.0), [0.5, 0.0]);
         assert_eq!(heard(Layout::Mono, 0.0), [0.5, 0.5], "one microphone is not only on the left");
         assert_eq!(heard(Layout::Separate, 0.0), [0.5, 0.5], "nor is one of two musicians");
         assert_eq!(heard(Layout::Stereo, 20.0), [5.0, 0.0]);
+    }
+
+    #[test]
+    fn who_mutes_himself_is_silent_for_the_audience_too_without_a_click() {
+        let programs = Programs::new(Taps::default()).playing(Layout::Stereo, 0.0);
+        let mut strip = Strip::at(programs.own.gain());
+        let mut play = |blocks: usize| -> Vec<f32> {
+            let block = Block { source: Source::Own, frame: 0, frames: 128, samples: [[0.5; 2]; 128] };
+            let blocks = (0..blocks).map(|_| programs.own.heard(block, &mut strip).samples);
+            blocks.flatten().map(|frame| frame[0]).collect()
+        };
+        assert!(play(1).iter().all(|x| *x == 0.5));
+        programs.follow(0.0, true);
+        let ramp = play(4);
+        assert!(ramp.windows(2).all(|pair| (0.0..0.0011).contains(&(pair[0] - pair[1]))), "{ramp:?}");
+        assert!(play(1).iter().all(|x| *x == 0.0));
+        programs.follow(6.0, false);
+        assert!((play(5)[639] - 0.998).abs() < 1e-3);
     }
 
     /// Plays a tone into `to` for so many blocks.

@@ -17,9 +17,10 @@ use anyhow::Context;
 use engine::tap::Block;
 use files::Files;
 use proto::units::SAMPLE_RATE;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError};
 use std::sync::mpsc::{channel, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 use take::{Slice, Take};
@@ -32,6 +33,9 @@ const QUEUE: usize = 8;
 
 /// A recording that is under way; complete when dropped.
 pub struct Recorder {
+    folder: PathBuf,
+    /// Why it could not go on, if so.
+    ended: Arc<OnceLock<String>>,
     /// Closed, it ends the recording.
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -47,10 +51,13 @@ impl Recorder {
             format!("no folder can be made in {}, so nothing is recorded", parent.display())
         })?;
         tracing::info!("recording into {}", folder.display());
-        let files = Files::new(folder, name, track::LONGEST);
+        let files = Files::new(folder.clone(), name, track::LONGEST);
         let (slices, to_write) = sync_channel(QUEUE);
         let builder = std::thread::Builder::new().name("disk".to_owned());
-        let disk = builder.spawn(move || write(files, &to_write)).context("the system gives no thread")?;
+        let ended = Arc::new(OnceLock::new());
+        let end = Arc::clone(&ended);
+        let disk =
+            builder.spawn(move || write(files, &to_write, &end)).context("the system gives no thread")?;
         let blocks = taps.listen(Wanted::Everything);
         let (stop, stopped) = channel();
         let listener = Listener {
@@ -64,7 +71,17 @@ impl Recorder {
         let builder = std::thread::Builder::new().name("take".to_owned());
         let thread =
             builder.spawn(move || listener.run(&stopped, disk)).context("the system gives no thread")?;
-        Ok(Recorder { stop: Some(stop), thread: Some(thread) })
+        Ok(Recorder { folder, ended, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// The folder that it goes into.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The sentence that says why it could not go on, if it has ended by itself.
+    pub fn ended(&self) -> Option<String> {
+        self.ended.get().cloned()
     }
 }
 
@@ -174,10 +191,12 @@ impl Written {
 }
 
 /// The thread `disk`: writes until nothing more comes. `None` when it could not go on, which it has said.
-fn write(mut files: Files, slices: &Receiver<Slice>) -> Option<Written> {
+fn write(mut files: Files, slices: &Receiver<Slice>, ended: &OnceLock<String>) -> Option<Written> {
     while let Ok(slice) = slices.recv() {
         if let Err(error) = write_all(&mut files, slice, slices) {
-            tracing::warn!("{}", files.give_up(&error));
+            let why = files.give_up(&error);
+            tracing::warn!("{why}");
+            ended.get_or_init(|| why);
             return None;
         }
     }
@@ -229,7 +248,7 @@ mod tests {
         assert!(listener.told.gap);
 
         let files = Files::new(folder.path().to_owned(), "porto", track::LONGEST);
-        let disk = std::thread::spawn(move || write(files, &to_write));
+        let disk = std::thread::spawn(move || write(files, &to_write, &OnceLock::new()));
         let (stop, stopped) = channel();
         drop(stop);
         listener.run(&stopped, disk);

@@ -29,6 +29,11 @@ const DATA: &str = "data";
 /// the data partition, or to memory where there is none.
 const BOX: &str = "run/matriz-system/box";
 
+/// What the steps before the music have left for the person in front of the box.
+pub fn left_messages() -> Vec<String> {
+    messages::read(&Root(PathBuf::from("/")))
+}
+
 /// What the verbs have in common.
 #[derive(Args)]
 pub struct Options {

@@ -4,6 +4,7 @@
 //! or a file, so the simulated world and the real box run the same code.
 
 pub mod control;
+pub mod desk;
 pub mod format;
 pub mod offer;
 pub mod red;

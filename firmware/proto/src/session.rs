@@ -12,11 +12,14 @@
 mod guest;
 mod line;
 mod peer;
+mod recent;
 mod uplink;
+mod wishes;
 
 pub use uplink::Wish;
 
 use crate::control::{Cue, Depth, Pace, Report, SLOTS, Sends, Status};
+use crate::desk::Desk;
 use crate::format::Format;
 use crate::offer::{Codec, Offer, VERSION};
 use crate::red::RED;
@@ -33,6 +36,9 @@ use uplink::Uplink;
 
 /// Offers caused by several messages within this time are sent as one.
 const GATHER: Duration = Duration::from_millis(10);
+
+/// How long the status shows that the input was too loud: long enough to be seen.
+const SHOW_CLIP: Duration = Duration::from_secs(2);
 
 /// Who this box is, for as long as it runs.
 #[derive(Clone, Debug)]
@@ -107,6 +113,10 @@ pub enum Action {
         /// The engine's slot.
         slot: u8,
     },
+    /// Let go of the rendezvous, once everything before this is sent, and stay away.
+    Disconnect,
+    /// Come back to it, with this registration first.
+    Connect(String),
     /// A wish for the engine.
     Engine(Cue),
     /// A sentence for the log.
@@ -128,6 +138,12 @@ pub struct Session {
     uplink: Uplink,
     /// What the engine was last told.
     pace: Pace,
+    /// What people have set.
+    desk: Desk,
+    /// What the engine was last told of mute and gain.
+    told: (bool, Option<f32>),
+    /// When the input was last too loud.
+    clipped: Option<Time>,
 }
 
 impl Session {
@@ -147,7 +163,20 @@ impl Session {
             offer_due: None,
             next_slot: 0,
             report: Report::default(),
+            desk: Desk::default(),
+            told: (false, None),
+            clipped: None,
         }
+    }
+
+    /// Who this box is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The engine's last report.
+    pub fn report(&self) -> &Report {
+        &self.report
     }
 
     /// The first frame of every connection to the rendezvous.
@@ -162,6 +191,9 @@ impl Session {
 
     /// Something came from the rendezvous.
     pub fn handle_rendezvous(&mut self, now: Time, event: FromRendezvous) {
+        if !self.desk.in_session {
+            return; // the last words of a line that is being closed
+        }
         match event {
             FromRendezvous::Connected => self.rendezvous = "connecting".to_owned(),
             FromRendezvous::Away(why) => self.rendezvous = why,
@@ -210,9 +242,10 @@ impl Session {
 
     /// A peer tells in detail how it receives us.
     fn handle_reception(&mut self, now: Time, ssrc: u32, from: SocketAddr, data: &[u8]) {
-        let Some(reception) = read_reception(data) else { return };
+        let Some((reception, muted)) = read_reception(data) else { return };
         let packet = Duration::from_nanos(frames_to_nanos(self.report.pace.frames.into()).unsigned_abs());
         let Some(peer) = self.peer_by_ssrc(ssrc).filter(|peer| peer.way == Some(from)) else { return };
+        peer.muted_itself = muted;
         if peer.handle_reception(reception, packet) {
             let route = peer.route();
             self.actions.push_back(route);
@@ -247,8 +280,15 @@ impl Session {
 
     /// The engine tells what it saw.
     pub fn handle_report(&mut self, now: Time, report: &Report) {
+        let news = report.muted != self.report.muted;
         self.report = *report;
+        self.clipped = if report.clips { Some(now) } else { self.clipped };
         self.handle_guests_report(now, report);
+        self.follow_desk(true);
+        self.confirm_faders();
+        if news {
+            self.tell_everybody(now);
+        }
         for peer in &mut self.peers {
             if peer.handle_report(now, &report.peers[usize::from(peer.slot)]) {
                 let sentence = format!("playing with {} ({})", peer.name, peer.way_in_words());
@@ -313,7 +353,11 @@ impl Session {
                 kbits: (self.report.pace.bitrate > 0).then_some(self.report.pace.bitrate as f32 / 1e3),
             },
             depth: self.identity.depth,
-            in_session: true,
+            peak_db: self.report.peak_db,
+            clips: self.clipped.is_some_and(|at| now.since(at) < SHOW_CLIP),
+            muted: self.report.muted,
+            gain_db: self.report.gain_db,
+            in_session: self.desk.in_session,
             peers,
             ..Status::default()
         }
@@ -352,6 +396,9 @@ impl Session {
             self.offer_due.get_or_insert(now + GATHER);
         }
         self.listed = list;
+        for listed in self.listed.iter().filter(|listed| listed.name != self.identity.name) {
+            self.desk.meet(&listed.name);
+        }
         for peer in &mut self.peers {
             peer.listed = self.listed.iter().any(|listed| listed.name == peer.name);
         }
@@ -360,6 +407,9 @@ impl Session {
 
     fn handle_offer(&mut self, now: Time, name: String, offer: Offer) {
         let address = self.listed.iter().find(|listed| listed.name == name).map(|listed| listed.ip);
+        if self.peers.iter().any(|peer| peer.ssrc == offer.ssrc && peer.name != name && !peer.listed) {
+            self.part(offer.ssrc, &format!("is called {name} now")); // its goodbye was lost
+        }
         if offer.ssrc == self.identity.ssrc || self.belongs_to_another(offer.ssrc, &name) {
             return self.say(format!("{name} has the same RTP source as another box: start it again"));
         }
@@ -382,6 +432,7 @@ impl Session {
         self.offer_due.get_or_insert(now + GATHER);
         let former = self.peers.iter().find(|peer| peer.name == name).map(|peer| peer.ssrc);
         let redundancy = offer.codecs.iter().any(|codec| codec.name == "red" && codec.payload_type == RED);
+        self.desk.meet(&name);
         let peer = Peer::new(now, name, offer.ssrc, slot, candidates(&offer, address), redundancy);
         self.actions.push_back(Action::Engine(Cue::Join { slot }));
         self.actions.push_back(peer.route());
@@ -390,6 +441,7 @@ impl Session {
         if let Some(former) = former {
             self.part(former, "was started again");
         }
+        self.follow_desk(false);
     }
 
     fn belongs_to_another(&self, ssrc: u32, name: &str) -> bool {
@@ -430,6 +482,7 @@ impl Session {
         self.actions.push_back(Action::Unroute { slot: peer.slot });
         self.say(format!("{} {how}", peer.name));
         self.follow_pace();
+        self.follow_desk(false); // he may have been solo
     }
 
     fn peer_by_ssrc(&mut self, ssrc: u32) -> Option<&mut Peer> {
@@ -469,27 +522,31 @@ fn candidates(offer: &Offer, seen: Option<IpAddr>) -> Vec<SocketAddr> {
 /// Marks our own reports among RTCP's application packets: how a peer is received, in detail.
 const REPORT: [u8; 4] = *b"MTRZ";
 
-/// [`Reception`] as the data of an application packet: four numbers of 32 bits.
-fn write_reception(reception: Reception) -> [u8; 16] {
+/// Of the flags in it: the box has muted itself.
+const MUTED: u32 = 1;
+
+/// [`Reception`] and flags as the data of an application packet: five numbers of 32 bits.
+fn write_reception(reception: Reception, muted: bool) -> [u8; 20] {
     let Reception { received, lost, bursts, patience_us } = reception;
-    let mut data = [0; 16];
-    for (word, value) in data.chunks_exact_mut(4).zip([received, lost, bursts, patience_us]) {
+    let flags = if muted { MUTED } else { 0 };
+    let mut data = [0; 20];
+    for (word, value) in data.chunks_exact_mut(4).zip([received, lost, bursts, patience_us, flags]) {
         word.copy_from_slice(&value.to_be_bytes());
     }
     data
 }
 
-/// The reverse; longer data is from a newer box, which says more.
-fn read_reception(data: &[u8]) -> Option<Reception> {
+/// The reverse; longer data is from a newer box, which says more, and an older one has no flags.
+fn read_reception(data: &[u8]) -> Option<(Reception, bool)> {
     let word = |n: usize| data.get(4 * n..4 * n + 4)?.try_into().ok().map(u32::from_be_bytes);
     let [received, lost, bursts, patience_us] = [word(0)?, word(1)?, word(2)?, word(3)?];
-    Some(Reception { received, lost, bursts, patience_us })
+    Some((Reception { received, lost, bursts, patience_us }, word(4).unwrap_or(0) & MUTED != 0))
 }
 
 /// A report to one peer: what we sent, how we hear it, and our name (RFC 3550 section 6.1); between the
 /// whole ones only how we receive it.
 fn write_control(bytes: &mut Vec<u8>, identity: &Identity, report: &Report, peer: &mut Peer, now: Time) {
-    let reception = write_reception(peer.reception(identity.depth));
+    let reception = write_reception(peer.reception(identity.depth), report.muted);
     if !peer.is_whole_report() {
         Writer::new(bytes).app(identity.ssrc, 1, REPORT, &reception);
         return;

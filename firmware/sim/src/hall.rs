@@ -51,6 +51,11 @@ impl Hall {
         true
     }
 
+    /// Whether a box is connected.
+    pub fn is_here(&self, index: usize) -> bool {
+        self.connection(index).is_some()
+    }
+
     pub fn disconnect(&mut self, index: usize) -> Vec<Done> {
         let Some(id) = self.connection(index) else { return Vec::new() };
         self.boxes.remove(&id);

@@ -82,6 +82,8 @@ pub(crate) struct Station {
     pub noted: Option<Time>,
     /// What it said in its log.
     pub said: Vec<String>,
+    /// Whether it wants to be at the rendezvous.
+    pub takes_part: bool,
 }
 
 impl Station {
@@ -115,6 +117,7 @@ impl Station {
             capture: [vec![0.0; spec.period], vec![0.0; spec.period]],
             noted: None,
             said: Vec::new(),
+            takes_part: true,
             identity,
             spec,
         }
@@ -181,6 +184,8 @@ impl Station {
                     self.handle.cues.push(cue).expect("every cycle empties the ring");
                 }
                 Action::Say(sentence) => self.said.push(sentence),
+                Action::Disconnect => self.takes_part = false,
+                Action::Connect(_) => self.takes_part = true,
                 // Everybody here is a box.
                 Action::Route { .. } | Action::Unroute { .. } | Action::Invite { .. } => {}
             }

@@ -6,7 +6,7 @@
 use crate::hall::{Done, Hall};
 use crate::link::{Line, Link};
 use crate::station::{Out, Spec, Station};
-use proto::control::Status;
+use proto::control::{Command, Status};
 use proto::session::{FromRendezvous, Session};
 use proto::units::Time;
 use std::cmp::Reverse;
@@ -139,6 +139,17 @@ impl World {
         self.kill(index);
     }
 
+    /// Somebody wishes something of a box.
+    ///
+    /// # Panics
+    /// If it is switched off, or refuses.
+    pub fn command(&mut self, index: usize, command: &Command) {
+        let now = self.now;
+        let station = self.station(index);
+        station.session.handle_command(now, command).expect("a command that can be carried out");
+        self.pump(index);
+    }
+
     /// Changes the line from one box to another, from now on.
     pub fn set_link(&mut self, from: usize, to: usize, link: Link) {
         self.line(from, to).link = link;
@@ -236,7 +247,8 @@ impl World {
     }
 
     fn connect(&mut self, index: usize, incarnation: u32) {
-        if self.incarnations[index] != incarnation || self.stations[index].is_none() {
+        let takes_part = self.stations[index].as_ref().is_some_and(|station| station.takes_part);
+        if self.incarnations[index] != incarnation || !takes_part || self.hall.is_here(index) {
             return;
         }
         if !self.hall.connect(index, address(index).ip(), self.now) {
@@ -263,7 +275,9 @@ impl World {
     fn pump(&mut self, index: usize) {
         let now = self.now;
         let Some(station) = &mut self.stations[index] else { return };
+        let took_part = station.takes_part;
         let (frames, out) = station.pump(now);
+        let comes_back = station.takes_part && !took_part;
         let deadline = station.session.deadline().map(|deadline| deadline.max(now));
         let note = deadline.filter(|deadline| station.noted.is_none_or(|noted| *deadline < noted));
         if note.is_some() {
@@ -273,6 +287,9 @@ impl World {
             self.note(now + TO_RENDEZVOUS, Event::ToRendezvous { index, frame });
         }
         self.send(index, out, now);
+        if comes_back {
+            self.connect_later(index, Duration::ZERO);
+        }
         if let Some(at) = note {
             self.note(at, Event::PollSession { index });
         }

@@ -7,9 +7,8 @@
 
 use super::Driver;
 use super::timeline::Timeline;
-use crate::clock;
 use crate::config::Config;
-use crate::realtime;
+use crate::{clock, machine, realtime};
 use anyhow::{Context, bail};
 use engine::{Cycle, MAX_CYCLE};
 use jack::{
@@ -18,6 +17,7 @@ use jack::{
 };
 use proto::control::SLOTS;
 use proto::units::{SAMPLE_RATE, Time, frames_to_nanos};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,6 +25,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Card {
     client: AsyncClient<Notifications, Process>,
     gone: Arc<Mutex<Option<String>>>,
+    xruns: Arc<AtomicU64>,
+    words: String,
 }
 
 /// Why there is no client: a sentence, to be said once while the box waits and tries again.
@@ -92,12 +94,14 @@ impl Card {
             bail!("JACK's period of {period} frames is too long: start it with at most {MAX_CYCLE} (-p)");
         }
         let gone = Arc::new(Mutex::new(None));
-        let notifications = Notifications { gone: Arc::clone(&gone), overruns: driver.overruns() };
+        let xruns = Arc::new(AtomicU64::new(0));
+        let notifications =
+            Notifications { gone: Arc::clone(&gone), overruns: driver.overruns(), xruns: Arc::clone(&xruns) };
         let process = Process::new(&client, driver)?;
         let client = client.activate_async(notifications, process).map_err(|error| {
             anyhow::anyhow!("JACK does not let the box take part ({error}): start it again")
         })?;
-        let card = Card { client, gone };
+        let card = Card { client, gone, xruns, words: words(config) };
         if config.jack.connect {
             card.connect();
         }
@@ -121,6 +125,16 @@ impl Card {
         }
     }
 
+    /// The card in words.
+    pub fn words(&self) -> &str {
+        &self.words
+    }
+
+    /// Cycles that the server says it has lost.
+    pub fn xruns(&self) -> u64 {
+        self.xruns.load(Ordering::Relaxed)
+    }
+
     /// The sentence that says why the server is gone, if it is.
     pub fn gone(&self) -> Option<String> {
         self.gone.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -138,6 +152,17 @@ impl Card {
     }
 }
 
+/// JACK does not say which card it plays on: if there is only one by USB, it is that.
+fn words(config: &Config) -> String {
+    let server = format!("JACK server \"{}\"", server_name(config));
+    let cards = machine::sound_cards(Path::new("/"));
+    let mut usb = cards.iter().filter(|card| card.driver == "USB-Audio");
+    match (usb.next(), usb.next()) {
+        (Some(card), None) => format!("{}, {server}", card.name),
+        _ => server,
+    }
+}
+
 fn free_name(slot: u8, channel: usize) -> String {
     format!("free{}_{channel}", slot + 1)
 }
@@ -146,6 +171,7 @@ fn free_name(slot: u8, channel: usize) -> String {
 struct Notifications {
     gone: Arc<Mutex<Option<String>>>,
     overruns: Arc<AtomicU64>,
+    xruns: Arc<AtomicU64>,
 }
 
 impl NotificationHandler for Notifications {
@@ -163,6 +189,7 @@ impl NotificationHandler for Notifications {
 
     fn xrun(&mut self, _: &Client) -> Control {
         self.overruns.fetch_add(1, Ordering::Relaxed);
+        self.xruns.fetch_add(1, Ordering::Relaxed);
         Control::Continue
     }
 }

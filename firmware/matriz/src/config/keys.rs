@@ -32,6 +32,8 @@ enum Kind {
     Name,
     /// The box's secret; its value is never shown.
     Secret,
+    /// What a program must know; its value is never shown.
+    Token,
     /// Where the rendezvous is.
     Url,
     /// A mount on an Icecast server; its password is never shown.
@@ -97,12 +99,17 @@ const KEYS: &[Key] = &[
     ("prediction", Kind::Flag),
     ("depth", Kind::Word(&["tight", "balanced", "safe"])),
     ("gain_db", Kind::Number(-60.0, 20.0)),
+    ("state_folder", Kind::Text),
+    ("power_off", Kind::Flag),
+    ("api", Kind::Table(API)),
     ("jack", Kind::Table(JACK)),
     ("simulated", Kind::Table(SIMULATED)),
     ("broadcast", Kind::TableWith(BROADCAST)),
     ("network", Kind::TableWith(NETWORK)),
     ("station", Kind::Table(STATION)),
 ];
+
+const API: &[Key] = &[("socket", Kind::Text), ("port", Kind::Whole(1, 65_535)), ("token", Kind::Token)];
 
 const JACK: &[Key] = &[
     ("server", Kind::Text),
@@ -262,6 +269,7 @@ impl Kind {
         let right = match self {
             Kind::Name => value.as_str().is_some_and(is_name),
             Kind::Secret => value.as_str().is_some_and(is_key),
+            Kind::Token => value.as_str().is_some_and(is_token),
             Kind::Url => return judge_url(value),
             Kind::Mount => return judge_mount(value, MOUNT, Mount::new),
             Kind::Mounts => return judge_mount(value, MOUNTS, |url| Mount::of_site(url, "site")),
@@ -291,6 +299,9 @@ impl Kind {
                 return "a text in quotes, not empty and without quotes, backslashes or line ends in it"
                     .to_owned();
             }
+            Kind::Token => {
+                return "16 to 200 letters, digits or -_. in quotes, which nobody can guess".to_owned();
+            }
             Kind::Url | Kind::Mount | Kind::Mounts | Kind::Text => "a text in quotes".to_owned(),
             Kind::Line => format!("a text in quotes, one line of at most {LONGEST_LINE} characters"),
             Kind::Address => "an address such as \"192.168.1.20\"".to_owned(),
@@ -317,6 +328,20 @@ fn is_name(text: &str) -> bool {
         && text.chars().all(allowed)
         && text.trim() == text
         && !RESERVED.contains(&text)
+}
+
+/// Judges a name that somebody gives the box while it plays.
+///
+/// # Errors
+/// What it must be, and what it is instead.
+pub fn judge_name(name: &str) -> Result<(), String> {
+    Kind::Name.judge(&Value::from(name)).map_err(|what| format!("the name must be {what}"))
+}
+
+/// What goes into an HTTP header and an address as it is.
+fn is_token(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (16..=200).contains(&text.len()) && text.chars().all(allowed)
 }
 
 /// As for names: nothing that JSON would escape.

@@ -508,3 +508,23 @@ fn the_settings_on_the_card_are_the_defaults() {
     let strip = |config: &Config| Config { lines: BTreeMap::new(), ..config.clone() };
     assert_eq!(format!("{:?}", strip(&shipped)), format!("{:?}", strip(&least)));
 }
+
+#[test]
+fn a_port_for_programs_needs_a_token_that_is_never_shown() {
+    let said = refused(seed_and(r#""api": {"port": 8700}"#));
+    assert!(said.starts_with("client.json, line 10: \"port\" needs a \"token\""), "{said}");
+    let said = refused(seed_and(r#""api": {"port": 8700, "token": "short secret"}"#));
+    assert!(said.contains("\"token\" must be 16 to 200 letters") && !said.contains("secret"), "{said}");
+    let config =
+        seed_and(r#""api": {"port": 8700, "token": "sixteen-letters-"}, "state_folder": "kept""#).unwrap();
+    assert_eq!((config.api.port, config.state_folder), (Some(8700), Some(PathBuf::from("kept"))));
+}
+
+#[test]
+fn a_name_that_is_given_later_is_judged_like_one_in_the_file() {
+    assert_eq!(judge_name("Évora 2"), Ok(()));
+    for name in ["", "a/b", " a", "webclient", &"a".repeat(33)] {
+        let said = judge_name(name).unwrap_err();
+        assert!(said.starts_with("the name must be 1 to 32 letters"), "{said}");
+    }
+}

@@ -236,6 +236,13 @@ impl Cast {
         let absolute = |path: &Path| {
             std::path::absolute(path).with_context(|| format!("{} has no place", path.display()))
         };
+        let state = self.logs.join("state");
+        match fs::remove_file(state.join(format!("{}.json", player.name))) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("{} cannot be emptied", state.display()));
+            }
+            _ => {}
+        }
         let mut config = json!({
             "name": player.name,
             "key": key(player),
@@ -243,6 +250,8 @@ impl Cast {
             "port": RTSP_PORT + nth,
             "media_port": MEDIA_PORT + 2 * nth,
             "interface": "lo",
+            // A demo begins as the last one began, whatever was set in that.
+            "state_folder": absolute(&state)?,
         });
         if jack {
             config["sound"] = json!("jack");

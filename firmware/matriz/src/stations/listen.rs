@@ -13,7 +13,7 @@ use super::client::{Event, Subscription};
 use super::find::{self, Place};
 use super::{SharedRing, Station};
 use crate::audio::{Card, Driver};
-use crate::body::{Found, Stop, find_card, say_once, settings};
+use crate::body::{Found, Stop, Told, find_card, settings};
 use crate::config::{Config, Sound};
 use crate::net::Bell;
 use crate::programs::Programs;
@@ -158,11 +158,11 @@ impl Listening {
 
     /// Plays on one card after the other: JACK comes and goes.
     async fn play(mut self) -> anyhow::Result<()> {
-        let (mut told, mut gone) = (String::new(), false);
-        while let Some(found) = find_card(&self.config, &mut self.stop, &mut told, gone).await {
+        let (mut told, mut gone) = (Told::default(), false);
+        while let Some(found) = find_card(&self.config, &mut self.stop, None, &mut told, gone).await {
             match self.play_on(found).await? {
                 End::Stopped => break,
-                End::CardGone(sentence) if self.config.sound == Sound::Jack => say_once(&mut told, sentence),
+                End::CardGone(sentence) if self.config.sound == Sound::Jack => told.say(None, sentence),
                 End::CardGone(sentence) => bail!("{sentence}"),
             }
             gone = true;
@@ -257,7 +257,11 @@ impl Listening {
             Event::Refused(reply) => refusal(&self.place.uri, reply),
             Event::Away(why) => why,
         };
-        say_once(&mut self.told, format!("{trouble}; trying again"));
+        let sentence = format!("{trouble}; trying again");
+        if self.told != sentence {
+            tracing::warn!("{sentence}");
+            self.told = sentence;
+        }
         self.away = Some(trouble);
         Ok(())
     }

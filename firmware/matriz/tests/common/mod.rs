@@ -69,6 +69,9 @@ impl Stage {
         let mut command = Command::new(env!("CARGO_BIN_EXE_matriz"));
         command.args(arguments).current_dir(&self.folder).env_remove("RUST_LOG");
         command.env_remove("JACK_DEFAULT_SERVER");
+        // Neither the sockets nor the state of whoever runs the tests.
+        command.env_remove("RUNTIME_DIRECTORY").env_remove("STATE_DIRECTORY");
+        command.env("XDG_RUNTIME_DIR", self.path("run")).env("XDG_STATE_HOME", self.path("state"));
         command
     }
 

@@ -4,8 +4,11 @@
 //! configuration names. A guest takes a slot as a peer does; [`Action::Invite`] is what the body needs to hear
 //! it, and it hears us through our own RTSP server. Once it makes an offer it is a peer, and no guest any more.
 
+use super::recent::{Recent, Shares};
+use super::wishes::Channel;
 use super::{Action, Session};
-use crate::control::{Cue, PeerReport, PeerStatus, Report, SLOTS, Sends};
+use crate::control::{Cue, Gains, PeerReport, PeerStatus, Report, SLOTS, Sends};
+use crate::desk::Fader;
 use crate::rtsp::client::Way;
 use crate::units::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +48,9 @@ struct Guest {
     met: Time,
     first_heard: Option<Time>,
     report: PeerReport,
+    recent: Recent,
+    told: Gains,
+    fader: Fader,
 }
 
 impl Session {
@@ -120,6 +126,7 @@ impl Session {
                 guest.first_heard.get_or_insert(now);
             }
             guest.report = of_it;
+            guest.recent.push(now, &of_it);
         }
     }
 
@@ -161,8 +168,8 @@ impl Session {
     }
 
     /// The configuration's sender becomes a guest, unless it is in the list as well, under its name.
-    fn meet_fixed(&mut self, now: Time) {
-        let Some(at) = self.guests.fixed else { return };
+    pub(super) fn meet_fixed(&mut self, now: Time) {
+        let Some(at) = self.guests.fixed.filter(|_| self.desk.in_session) else { return };
         let own = &self.identity.name;
         let listed = self
             .listed
@@ -193,7 +200,11 @@ impl Session {
             met: now,
             first_heard: None,
             report: PeerReport::default(),
+            recent: Recent::default(),
+            told: Gains::default(),
+            fader: Fader::default(),
         });
+        self.follow_desk(false);
     }
 
     /// Says why somebody is not heard, once and not at each new list.
@@ -209,6 +220,17 @@ impl Session {
         self.actions.push_back(Action::Engine(Cue::Leave { slot }));
         self.actions.push_back(Action::Unroute { slot });
         self.say(format!("{} {how}", guest.name));
+    }
+
+    /// The box leaves the session: nobody is heard, and nobody is awaited.
+    pub(super) fn part_guests(&mut self) {
+        let fixed = self.guests.fixed;
+        let Guests { guests, .. } =
+            std::mem::replace(&mut self.guests, Guests { fixed, ..Guests::default() });
+        for Guest { slot, .. } in guests {
+            self.actions.push_back(Action::Engine(Cue::Leave { slot }));
+            self.actions.push_back(Action::Unroute { slot });
+        }
     }
 
     /// The RTSP server of somebody in the list.
@@ -246,6 +268,21 @@ impl Guests {
         self.guests.iter().map(Guest::status)
     }
 
+    /// Who they are.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.guests.iter().map(|guest| guest.name.as_str())
+    }
+
+    /// As the desk sees them.
+    pub fn channels(&mut self) -> impl Iterator<Item = Channel<'_>> {
+        self.guests.iter_mut().map(|Guest { name, slot, told, fader, .. }| Channel {
+            name,
+            slot: *slot,
+            told,
+            fader,
+        })
+    }
+
     fn slot(&self, name: &str) -> Option<u8> {
         self.guests.iter().find(|guest| guest.name == name).map(|guest| guest.slot)
     }
@@ -258,6 +295,9 @@ impl Guest {
 
     fn status(&self) -> PeerStatus {
         let report = &self.report;
+        let Shares { lost: lost_percent, late: late_percent, concealed: concealed_percent } =
+            self.recent.shares();
+        let Fader { volume_db, pan, muted, solo } = self.fader;
         PeerStatus {
             name: self.name.clone(),
             connected: report.playing,
@@ -273,6 +313,14 @@ impl Guest {
             drift_ppm: report.drift_ppm,
             stretch_ppm: report.stretch_ppm,
             level_db: report.level_db,
+            peak_db: report.peak_db,
+            volume_db,
+            pan,
+            muted,
+            solo,
+            lost_percent,
+            late_percent,
+            concealed_percent,
             ..PeerStatus::default()
         }
     }

@@ -6,7 +6,9 @@
 
 use super::Action;
 use super::line::{Line, Reception};
-use crate::control::{Depth, PeerReport, PeerStatus, Report, Sends};
+use super::recent::{Recent, Shares};
+use crate::control::{Depth, Gains, PeerReport, PeerStatus, Report, Sends};
+use crate::desk::Fader;
 use crate::format::Encoding;
 use crate::rtcp::{self, Block};
 use crate::units::Time;
@@ -45,6 +47,11 @@ pub(super) struct Peer {
     /// Where it is reached, once that is known.
     pub way: Option<SocketAddr>,
     pub next_control: Time,
+    /// What the engine was last told of its fader, and the fader that the engine has.
+    pub told: Gains,
+    pub fader: Fader,
+    /// It has muted itself at its end.
+    pub muted_itself: bool,
     candidates: Vec<SocketAddr>,
     knocks: u32,
     /// Reports sent since the way was found.
@@ -58,6 +65,7 @@ pub(super) struct Peer {
     first_heard: Option<Time>,
     report: PeerReport,
     account: rtcp::Account,
+    recent: Recent,
     round_trip: Option<Duration>,
     /// The last round trips as they were; the least of them is what always waits on the way.
     trips: [Option<Duration>; 3],
@@ -79,6 +87,9 @@ impl Peer {
             listed: true,
             way: None,
             next_control: now,
+            told: Gains::default(),
+            fader: Fader::default(),
+            muted_itself: false,
             candidates,
             knocks: 0,
             reports: 0,
@@ -88,6 +99,7 @@ impl Peer {
             first_heard: None,
             report: PeerReport::default(),
             account: rtcp::Account::default(),
+            recent: Recent::default(),
             round_trip: None,
             trips: [None; 3],
         }
@@ -174,6 +186,7 @@ impl Peer {
             self.heard = now;
         }
         self.report = *report;
+        self.recent.push(now, report);
         let first = self.first_heard.is_none() && report.playing;
         if first {
             self.first_heard = Some(now);
@@ -228,6 +241,9 @@ impl Peer {
         let sound = self.report.packet.max(report.period) + lookahead + FILTER + report.period;
         let delay =
             self.round_trip.map(|trip| in_ms(trip) / 2.0 + sound as f32 / 48.0 + self.report.depth_ms);
+        let Shares { lost: lost_percent, late: late_percent, concealed: concealed_percent } =
+            self.recent.shares();
+        let Fader { volume_db, pan, muted, solo } = self.fader;
         PeerStatus {
             name: self.name.clone(),
             connected,
@@ -249,7 +265,16 @@ impl Peer {
             drift_ppm: self.report.drift_ppm,
             stretch_ppm: self.report.stretch_ppm,
             level_db: self.report.level_db,
-            ..PeerStatus::default()
+            peak_db: self.report.peak_db,
+            volume_db,
+            pan,
+            muted,
+            solo,
+            muted_itself: self.muted_itself,
+            lost_percent,
+            late_percent,
+            concealed_percent,
+            relayed: false, // every way that there is leads straight to the peer
         }
     }
 }

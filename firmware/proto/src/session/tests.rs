@@ -1,5 +1,5 @@
 use super::*;
-use crate::control::PeerReport;
+use crate::control::{Command, Gains, PeerReport};
 use serde_json::json;
 
 const PORTO: &str = "198.51.100.1:8600";
@@ -206,6 +206,147 @@ fn a_sixteenth_box_is_told_apart_in_words() {
     let said = drain(&mut porto, at(1));
     assert!(said.iter().any(|a| matches!(a, Action::Say(text) if text.contains("no place for box15"))));
     assert_eq!(porto.status(at(1)).peers.len(), SLOTS);
+}
+
+/// What a session wants of the engine.
+fn cues(session: &mut Session, now: Time) -> Vec<Cue> {
+    let cue = |action| if let Action::Engine(cue) = action { Some(cue) } else { None };
+    drain(session, now).into_iter().filter_map(cue).collect()
+}
+
+fn command(session: &mut Session, command: Command) -> Result<(), String> {
+    session.handle_command(at(1_000), &command)
+}
+
+const SILENT: Gains = Gains { left: 0.0, right: 0.0 };
+
+#[test]
+fn a_fader_is_shown_when_the_engine_has_it_and_asked_for_until_then() {
+    let mut porto = introduced();
+    command(&mut porto, Command::Mute { peer: Some("lisboa".into()), on: true }).unwrap();
+    let silence = Cue::Fader { slot: 0, gains: SILENT };
+    assert_eq!(cues(&mut porto, at(1_000)), [silence]);
+    assert!(!porto.status(at(1_000)).peers[0].muted, "nothing has confirmed it");
+    heard(&mut porto, at(1_100), 400);
+    assert_eq!(cues(&mut porto, at(1_100)), [silence], "the report does not have it: once more");
+    let mut report = Report::default();
+    report.peers[0].gains = SILENT;
+    porto.handle_report(at(1_200), &report);
+    assert_eq!(cues(&mut porto, at(1_200)), []);
+    assert!(porto.status(at(1_200)).peers[0].muted);
+}
+
+#[test]
+fn a_fader_waits_for_a_peer_who_comes_again() {
+    let mut porto = introduced();
+    for wish in [
+        Command::Volume { peer: "lisboa".into(), db: -60.0 },
+        Command::Pan { peer: "lisboa".into(), pan: 1.0 },
+        Command::Gain { db: 3.0 },
+    ] {
+        command(&mut porto, wish).unwrap();
+    }
+    let mut later = Session::new(identity("porto", 1, PORTO), at(0));
+    later.take_over(porto.desk().clone());
+    assert_eq!(cues(&mut later, at(0)), [Cue::Gain { db: 3.0 }]);
+    command(&mut later, Command::Volume { peer: "lisboa".into(), db: 0.0 }).unwrap();
+    later.handle_rendezvous(at(2_000), offer_from("lisboa", 2, LISBOA));
+    let gains = Gains { left: 0.0, right: std::f32::consts::SQRT_2 };
+    assert!(cues(&mut later, at(2_000)).ends_with(&[Cue::Join { slot: 0 }, Cue::Fader { slot: 0, gains }]));
+}
+
+#[test]
+fn solo_silences_the_others_until_the_last_of_them_has_left() {
+    let mut porto = introduced();
+    porto.handle_rendezvous(at(100), offer_from("montemor", 3, "198.51.100.3:8600"));
+    drain(&mut porto, at(100));
+    command(&mut porto, Command::Solo { peer: "lisboa".into(), on: true }).unwrap();
+    assert_eq!(cues(&mut porto, at(1_000)), [Cue::Fader { slot: 1, gains: SILENT }]);
+    let mut bye = Vec::new();
+    Writer::new(&mut bye).receiver_report(2, &[]).bye(2);
+    porto.handle_datagram(at(1_100), LISBOA.parse().unwrap(), &bye);
+    let wanted = [Cue::Leave { slot: 0 }, Cue::Fader { slot: 1, gains: Gains::default() }];
+    assert_eq!(cues(&mut porto, at(1_100)), wanted);
+}
+
+#[test]
+fn who_mutes_himself_says_so_and_older_boxes_say_nothing() {
+    let mut porto = introduced();
+    let way: SocketAddr = LISBOA.parse().unwrap();
+    for (flags, muted) in [(vec![], false), (vec![0, 0, 0, 1], true), (vec![0, 0, 0, 2, 9, 9, 9, 9], false)] {
+        let mut data = vec![0; 16];
+        data.extend(flags);
+        let mut bytes = Vec::new();
+        Writer::new(&mut bytes).app(2, 1, REPORT, &data);
+        porto.handle_datagram(at(500), way, &bytes);
+        assert_eq!(porto.status(at(500)).peers[0].muted_itself, muted, "{data:?}");
+    }
+    // It is told at once when the sound is silent, not when somebody wished so.
+    command(&mut porto, Command::Mute { peer: None, on: true }).unwrap();
+    drain(&mut porto, at(1_000));
+    let report = Report { muted: true, ..Report::default() };
+    porto.handle_report(at(1_010), &report);
+    let told = drain(&mut porto, at(1_010)).into_iter().any(|action| match action {
+        Action::Datagram { to, bytes } => to == way && bytes.ends_with(&[0, 0, 0, 1]),
+        _ => false,
+    });
+    assert!(told && porto.status(at(1_010)).muted);
+}
+
+#[test]
+fn a_box_that_has_left_hears_and_says_nothing_until_it_joins() {
+    let mut porto = introduced();
+    command(&mut porto, Command::Leave).unwrap();
+    let actions = drain(&mut porto, at(1_000));
+    let goodbye = Action::Rendezvous(Request::Deregister.encode().unwrap());
+    for wanted in
+        [goodbye, Action::Disconnect, Action::Engine(Cue::Leave { slot: 0 }), Action::Unroute { slot: 0 }]
+    {
+        assert!(actions.contains(&wanted), "{actions:?}");
+    }
+    assert!(actions.iter().any(|action| matches!(action, Action::Datagram { .. })), "{actions:?}");
+    porto.handle_rendezvous(at(1_100), offer_from("lisboa", 2, LISBOA));
+    porto.handle_datagram(at(1_200), LISBOA.parse().unwrap(), &report_about(2, 1));
+    assert_eq!(drain(&mut porto, at(9_000)), []);
+    let status = porto.status(at(9_000));
+    assert!(!status.in_session && status.peers.is_empty() && status.rendezvous.contains("left"));
+
+    command(&mut porto, Command::Join).unwrap();
+    command(&mut porto, Command::Join).unwrap();
+    let hello = Action::Connect(Session::hello(&identity("porto", 1, PORTO)));
+    let connects = drain(&mut porto, at(9_100)).into_iter().filter(|action| *action == hello).count();
+    assert_eq!(connects, 1, "once");
+    porto.handle_rendezvous(at(9_200), offer_from("lisboa", 2, LISBOA));
+    assert_eq!(porto.status(at(9_200)).peers.len(), 1);
+}
+
+#[test]
+fn a_box_that_is_renamed_comes_back_under_its_new_name() {
+    let mut porto = introduced();
+    porto.rename(at(1_000), "gaia");
+    let hello = Action::Connect(Session::hello(&identity("gaia", 1, PORTO)));
+    let actions = drain(&mut porto, at(1_000));
+    assert!(actions.contains(&Action::Disconnect) && actions.contains(&hello), "{actions:?}");
+    assert_eq!(porto.status(at(1_000)).name, "gaia");
+
+    // At another box, where its goodbye was lost.
+    let mut lisboa = Session::new(identity("lisboa", 2, LISBOA), at(0));
+    lisboa.handle_rendezvous(at(0), offer_from("porto", 1, PORTO));
+    let list = json!({"name": "lisboa", "n_clients": 2, "clients": list(&["lisboa", "gaia"])});
+    lisboa.handle_rendezvous(at(1_000), FromRendezvous::Message(list.to_string()));
+    let FromRendezvous::Message(offer) = offer_from("gaia", 1, PORTO) else { panic!("it is a message") };
+    let offer = offer.replace("\"porto\"", "\"lisboa\""); // who is listed with it
+    lisboa.handle_rendezvous(at(1_000), FromRendezvous::Message(offer));
+    let peers = lisboa.status(at(1_000)).peers;
+    assert_eq!(peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>(), ["gaia"]);
+}
+
+#[test]
+fn clipping_is_shown_long_enough_to_be_seen() {
+    let mut porto = introduced();
+    porto.handle_report(at(1_000), &Report { clips: true, peak_db: 0.0, ..Report::default() });
+    porto.handle_report(at(1_100), &Report::default());
+    assert!(porto.status(at(2_900)).clips && !porto.status(at(3_000)).clips);
 }
 
 mod guests;
