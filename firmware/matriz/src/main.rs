@@ -2,7 +2,7 @@
 //!
 //! `matriz [FILE]` is a box: configuration (`config`), then `body`, which ties together the sound card
 //! (`audio`), the network threads (`net`), the rendezvous (`rendezvous`), guests (`guests`) and the session of
-//! `proto`.
+//! `proto`. `matriz status`, `mute` and the like speak with a box that plays (`cli`).
 //! `matriz demo` starts three of them on this computer and measures what they hear; `matriz monitor` shows
 //! who is at a rendezvous, `matriz stations` and `matriz listen` are for stations (`stations`).
 
@@ -10,6 +10,7 @@ mod api;
 mod audio;
 mod body;
 mod broadcast;
+mod cli;
 mod clock;
 mod config;
 mod demo;
@@ -75,6 +76,8 @@ enum Command {
     /// Play a WAV file into a box on a JACK server and record what it plays (for the demo)
     #[command(hide = true)]
     Tape(demo::tape::Options),
+    #[command(flatten)]
+    Verb(cli::Verb),
 }
 
 fn main() -> ExitCode {
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
         Some(Command::Listen(options)) => stations::listen::run(&options),
         Some(Command::Stations(options)) => stations::browse::run(&options),
         Some(Command::Tape(options)) => demo::tape::run(&options),
+        Some(Command::Verb(verb)) => return cli::run::<Arguments>(&verb),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
