@@ -109,7 +109,7 @@ impl<W: Wire> Talk<W> {
                 let done = self.door.wish(command).await;
                 done.map(|()| Value::Bool(true)).map_err(|why| Fault::new(REFUSED, why))
             }
-            Call::Status => Ok(value(&*self.door.status())),
+            Call::Status => Ok(value(&self.door.status())),
             Call::Subscribe(Subscription { to, every }) => {
                 let clock = Clock { every, next: Instant::now() };
                 match to {
@@ -136,17 +136,17 @@ impl<W: Wire> Talk<W> {
     async fn tell_changes(&mut self) -> Result<(), Gone> {
         let status = self.door.status();
         let still = Box::new(still(&status));
-        if value(&*still) == value(&*self.told) {
+        if value(&still) == value(&self.told) {
             return Ok(());
         }
         self.told = still;
-        self.write(&rpc::notification("changes", value(&*status))).await
+        self.write(&rpc::notification("changes", value(&status))).await
     }
 
     async fn tell_what_is_due(&mut self) -> Result<(), Gone> {
         let now = Instant::now();
         if self.status.as_mut().is_some_and(|clock| clock.strikes(now)) {
-            let status = value(&*self.door.status());
+            let status = value(&self.door.status());
             self.write(&rpc::notification("status", status)).await?;
         }
         if self.meters.as_mut().is_some_and(|clock| clock.strikes(now)) {

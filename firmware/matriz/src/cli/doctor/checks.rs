@@ -294,6 +294,7 @@ pub fn disk(folder: &Path) -> Finding {
     match nix::sys::statvfs::statvfs(folder) {
         Err(error) => finding("disk", Verdict::Unknown, format!("{} ({error})", folder.display()), ""),
         Ok(found) => {
+            #[allow(clippy::useless_conversion, reason = "both are shorter on computers of 32 bits")]
             let free = u64::from(found.blocks_available()) * u64::from(found.fragment_size());
             let words = format!("{:.1} GB free in {}", free as f64 / 1e9, folder.display());
             match free < LITTLE_SPACE {
