@@ -1,7 +1,7 @@
 //! A channel strip: gain that never jumps, and a meter.
 //!
 //! The box's own signal passes one before it is encoded; each peer's passes one where its sound begins and ends,
-//! and two where it is placed in the mix ([`crate::mix`]). Every change of level is a ramp of 10 ms, so none
+//! and two where it is placed in the mix (`mix`). Every change of level is a ramp of 10 ms, so none
 //! is heard as a click.
 
 use proto::units::to_decibels;

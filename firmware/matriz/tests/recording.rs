@@ -201,6 +201,9 @@ fn a_full_disk_ends_the_recording_and_not_the_music() {
         let before = porto.last().cycles;
         porto.wait_until(now() + SECOND);
         assert!(porto.last().cycles > before, "the music goes on");
+        let status = porto.last();
+        let told = status.messages.iter().any(|message| message.contains(what));
+        assert!(told && status.recording.is_none(), "the status says it too: {status:?}");
         porto.stop();
         let said = porto.process.log.lines();
         assert!(!said.iter().any(|line| line.contains("recorded 0:")), "it has ended once: {said:#?}");
