@@ -11,7 +11,7 @@ use crate::resample::Filter;
 use crate::send::Send;
 use crate::tap::{BLOCKS, Block, Source, Tap};
 use crate::{Cycle, Keeping, MAX_CYCLE};
-use proto::control::{CYCLE_TIMES, Cue, Depth, Pace, PeerReport, Report, SLOTS};
+use proto::control::{CYCLE_TIMES, Cue, Depth, Meters, Pace, PeerReport, Report, SLOTS};
 use proto::format::Format;
 use proto::units::frames_to_nanos;
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -19,11 +19,15 @@ use rtrb::{Consumer, Producer, RingBuffer};
 /// How often a report goes up, in frames: 100 ms.
 const REPORT_EVERY: i64 = 4_800;
 
+/// How often meters go up, in frames: 30 ms, so that nobody who draws 30 pictures a second shows one twice.
+const METERS_EVERY: i64 = 1_440;
+
 /// Room in the rings: 100 ms of packets of all peers, 100 ms of our own, and what a burst of cues takes.
 const ARRIVALS: usize = 80 * SLOTS;
 const PACKETS: usize = 128;
 const CUES: usize = 256;
 const REPORTS: usize = 16;
+const METERS: usize = 32;
 
 /// What is fixed while the engine lives, and what it begins with.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +62,8 @@ pub struct Handle {
     pub packets: Consumer<Packet>,
     /// What the engine saw, about ten a second.
     pub reports: Consumer<Report>,
+    /// What the meters show, about 33 a second.
+    pub meters: Consumer<Meters>,
     /// Copies of the sources that [`Cue::Tap`] names.
     pub blocks: Consumer<Block>,
 }
@@ -68,6 +74,7 @@ pub struct Engine {
     arrivals: Consumer<Arrival>,
     packets: Producer<Packet>,
     reports: Producer<Report>,
+    meters: Producer<Meters>,
     tap: Tap,
     send: Send,
     peers: Box<[Receive]>,
@@ -77,6 +84,7 @@ pub struct Engine {
     heard: [bool; SLOTS],
     report: Report,
     reported: i64,
+    metered: i64,
 }
 
 impl Engine {
@@ -86,12 +94,14 @@ impl Engine {
         let (arrival_in, arrivals) = RingBuffer::new(ARRIVALS);
         let (packets, packets_out) = RingBuffer::new(PACKETS);
         let (reports, reports_out) = RingBuffer::new(REPORTS);
+        let (meters, meters_out) = RingBuffer::new(METERS);
         let (blocks, blocks_out) = RingBuffer::new(BLOCKS);
         let engine = Engine {
             cues,
             arrivals,
             packets,
             reports,
+            meters,
             tap: Tap::new(blocks),
             send: Send::new(&settings),
             peers: (0..SLOTS).map(|_| Receive::new(settings.depth)).collect(),
@@ -100,12 +110,14 @@ impl Engine {
             heard: [false; SLOTS],
             report: Report::default(),
             reported: 0,
+            metered: 0,
         };
         let handle = Handle {
             cues: cue_in,
             arrivals: arrival_in,
             packets: packets_out,
             reports: reports_out,
+            meters: meters_out,
             blocks: blocks_out,
         };
         (engine, handle)
@@ -128,6 +140,7 @@ impl Engine {
         self.send(&cycle, capture);
         self.play(&cycle);
         self.copy(&cycle, capture);
+        self.glance(&cycle);
         self.report(&cycle, keeping);
         self.report.sent > sent
     }
@@ -193,6 +206,20 @@ impl Engine {
             let sound = self.heard[at].then(|| self.peers[at].out(cycle.frames));
             self.tap.copy(Source::Peer(slot), cycle, sound);
         }
+    }
+
+    /// What the meters show, between two reports.
+    fn glance(&mut self, cycle: &Cycle) {
+        if cycle.frame - self.metered < METERS_EVERY {
+            return;
+        }
+        self.metered = cycle.frame;
+        let mut meters = Meters { own: self.send.glance(), ..Meters::default() };
+        for (reading, peer) in meters.peers.iter_mut().zip(self.peers.iter_mut()) {
+            *reading = peer.glance();
+        }
+        // A full ring means that nobody looks just now.
+        let _ = self.meters.push(meters);
     }
 
     fn report(&mut self, cycle: &Cycle, keeping: Keeping) {

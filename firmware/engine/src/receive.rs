@@ -12,9 +12,9 @@ use crate::playout::{LEAST_STEP, Playout, Turns};
 use crate::resample::{AHEAD, Filter, Resampler};
 use crate::slew::Slew;
 use crate::store::{Store, Tally};
-use crate::strip::{Meter, Reading, Strip};
+use crate::strip::{Meter, Strip};
 use crate::{Cycle, MAX_CYCLE};
-use proto::control::{Depth, Gains, PeerReport};
+use proto::control::{Depth, Gains, PeerReport, Reading};
 use proto::format::{Format, Layout};
 use proto::units::{Unwrap, nanos_to_frames};
 use std::ops::Range;
@@ -298,6 +298,11 @@ impl Receive {
     /// What the last cycle made, if `process` returned true.
     pub fn out(&self, frames: usize) -> [&[f32]; 2] {
         [&self.out[0][..frames], &self.out[1][..frames]]
+    }
+
+    /// The level before the fader, for a lamp that moves.
+    pub fn glance(&mut self) -> Reading {
+        self.meter.glance()
     }
 
     /// The facts so far; reading resets the level.

@@ -7,8 +7,8 @@
 use crate::codec::{Encoder, FRAME, LONGEST_SENT};
 use crate::engine::Settings;
 use crate::packet::{MAX_PAYLOAD, Packet};
-use crate::strip::{CLIP, Meter, Reading, Strip, highest};
-use proto::control::Pace;
+use crate::strip::{CLIP, Meter, Strip, highest};
+use proto::control::{Pace, Reading};
 use proto::format::{Encoding, Format, Layout};
 use proto::units::to_decibels;
 
@@ -116,6 +116,11 @@ impl Send {
         let reading = self.meter.read();
         let clips = std::mem::take(&mut self.clips) || reading.peak_db >= to_decibels(CLIP);
         Own { reading, clips, gain_db: self.gain_db, muted: self.muted }
+    }
+
+    /// The level of our own signal as sent, for a lamp that moves.
+    pub fn glance(&mut self) -> Reading {
+        self.meter.glance()
     }
 
     /// Takes what the card captured, beginning at card position `frame`, and hands every packet that

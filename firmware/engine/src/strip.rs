@@ -4,6 +4,7 @@
 //! and two where it is placed in the mix (`mix`). Every change of level is a ramp of 10 ms, so none
 //! is heard as a click.
 
+use proto::control::Reading;
 use proto::units::to_decibels;
 
 /// Length of a ramp, in frames: 10 ms at 48 kHz, short enough to feel immediate and long enough not to click
@@ -77,37 +78,54 @@ impl Strip {
     }
 }
 
-/// Root mean square and highest sample between two readings.
+/// Root mean square and highest sample: between two glances, and between two readings, which have all the glances
+/// between them.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
+    /// Since the last glance or reading.
+    now: Sums,
+    /// From the last reading to that.
+    before: Sums,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
     sum: f64,
     count: u32,
     peak: f32,
 }
 
-/// What a meter has read, in dB full scale; −120 for silence.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reading {
-    /// Root mean square.
-    pub level_db: f32,
-    /// Highest sample.
-    pub peak_db: f32,
+impl Sums {
+    fn add(&mut self, more: Sums) {
+        self.sum += more.sum;
+        self.count += more.count;
+        self.peak = self.peak.max(more.peak);
+    }
+
+    fn reading(self) -> Reading {
+        let mean = self.sum / f64::from(self.count.max(1));
+        Reading { level_db: to_decibels(mean.sqrt() as f32), peak_db: to_decibels(self.peak) }
+    }
 }
 
 impl Meter {
     /// Takes in the frames of one channel.
     pub fn push(&mut self, frames: &[f32]) {
-        self.sum += frames.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
-        self.count += frames.len() as u32;
-        self.peak = highest(frames).max(self.peak);
+        let sum = frames.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
+        self.now.add(Sums { sum, count: frames.len() as u32, peak: highest(frames) });
+    }
+
+    /// The level since the last glance or reading.
+    pub fn glance(&mut self) -> Reading {
+        let now = std::mem::take(&mut self.now);
+        self.before.add(now);
+        now.reading()
     }
 
     /// The level since the last reading.
     pub fn read(&mut self) -> Reading {
-        let mean = self.sum / f64::from(self.count.max(1));
-        let reading = Reading { level_db: to_decibels(mean.sqrt() as f32), peak_db: to_decibels(self.peak) };
-        *self = Meter::default();
-        reading
+        self.glance();
+        std::mem::take(&mut self.before).reading()
     }
 }
 
@@ -168,5 +186,19 @@ mod tests {
         let Reading { level_db, peak_db } = meter.read();
         assert!((level_db + 3.01).abs() < 0.02 && (peak_db - 6.02).abs() < 0.01, "{level_db} {peak_db}");
         assert_eq!(meter.read(), Reading { level_db: -120.0, peak_db: -120.0 });
+    }
+
+    #[test]
+    fn a_glance_takes_nothing_from_the_reading() {
+        let mut meter = Meter::default();
+        meter.push(&[0.5; 100]);
+        let near = |db: f32, wanted: f32| (db - wanted).abs() < 0.01;
+        let loud = meter.glance();
+        assert!(near(loud.level_db, -6.02) && near(loud.peak_db, -6.02), "{loud:?}");
+        meter.push(&[0.0; 100]);
+        assert_eq!(meter.glance(), Reading::default());
+        let both = meter.read();
+        assert!(near(both.level_db, -9.03) && near(both.peak_db, -6.02), "{both:?}");
+        assert_eq!(meter.read(), Reading::default());
     }
 }

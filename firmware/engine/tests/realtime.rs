@@ -54,6 +54,7 @@ impl Pair {
                     }
                 }
                 while self.ends[from].1.reports.pop().is_ok() {}
+                while self.ends[from].1.meters.pop().is_ok() {}
             }
             self.cycle += 1;
         }

@@ -11,6 +11,7 @@ use crate::audio::{Card, Driver};
 use crate::broadcast::Broadcast;
 use crate::clock;
 use crate::config::{Config, Sound};
+use crate::door::Levels;
 use crate::guests::{Guests, News};
 use crate::net::{self, Bell, Control, Network, Parts, ears};
 use crate::people::{CardFacts, People};
@@ -23,7 +24,7 @@ use crate::taps::{Pump, Taps};
 use crate::watchdog;
 use engine::{Engine, Handle, Settings};
 use line::Line;
-use proto::control::{Cue, Status, Tapped};
+use proto::control::{Cue, Meters, Status, Tapped};
 use proto::routes::{Routes, Stream};
 use proto::session::{Action, FromRendezvous, Identity, Session};
 use proto::units::Time;
@@ -36,8 +37,8 @@ use tokio::sync::mpsc;
 pub use waiting::{Found, Told, find_card};
 use waiting::{Pause, pause};
 
-/// How often the engine's reports are looked for; it makes ten a second.
-const REPORTS_EVERY: Duration = Duration::from_millis(50);
+/// How often the engine's reports and meters are looked for; it makes ten and 33 a second.
+const REPORTS_EVERY: Duration = Duration::from_millis(30);
 
 /// How often the status is shown.
 const STATUS_EVERY: Duration = Duration::from_millis(250);
@@ -184,6 +185,7 @@ struct Body {
 struct ControlHandle {
     cues: rtrb::Producer<Cue>,
     reports: rtrb::Consumer<proto::control::Report>,
+    meters: rtrb::Consumer<Meters>,
 }
 
 impl Body {
@@ -197,7 +199,7 @@ impl Body {
     ) -> anyhow::Result<Body> {
         let bell = Bell::new()?;
         let (engine, handle) = Engine::new(settings(config));
-        let Handle { cues, arrivals, packets, reports, blocks } = handle;
+        let Handle { cues, arrivals, packets, reports, meters, blocks } = handle;
         let driver = Driver::new(engine, bell.clone());
         let routes = Arc::new(Mutex::new(Routes::default()));
         let (control_in, control) = mpsc::channel(256);
@@ -219,7 +221,7 @@ impl Body {
         Ok(Body {
             session,
             card,
-            handle: ControlHandle { cues, reports },
+            handle: ControlHandle { cues, reports, meters },
             socket,
             routes,
             line,
@@ -283,6 +285,14 @@ impl Body {
             self.session.handle_report(clock::now(), &report);
             self.guests.handle_report(&report);
             news = true;
+        }
+        let mut newest = None;
+        while let Ok(meters) = self.handle.meters.pop() {
+            newest = Some(meters);
+        }
+        if let Some(Meters { own, peers }) = newest {
+            let of = |(slot, name): (u8, _)| (name, peers[usize::from(slot)]);
+            people.show_levels(Levels::new(own, self.session.slots().map(of)));
         }
         self.open_taps();
         if news {

@@ -3,7 +3,8 @@
 //! The API, a front panel and whoever else speaks for a person hold a [`Door`]; behind it is [`crate::people`],
 //! which hands a wish to the session and answers it. Nobody behind the door ever waits for somebody in front.
 
-use proto::control::{Command, Status};
+use proto::control::{Command, Reading, Status};
+use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,24 +23,69 @@ pub struct Wish {
     pub answer: oneshot::Sender<Result<(), String>>,
 }
 
+/// Levels and peaks alone, in dB full scale, as they move.
+#[derive(Clone, Debug, Serialize)]
+pub struct Levels {
+    /// Of what the box sends.
+    pub level_db: f32,
+    /// Highest sample of it.
+    pub peak_db: f32,
+    /// The others.
+    pub peers: Vec<PeerLevels>,
+}
+
+/// Those of one of the others, before its fader.
+#[derive(Clone, Debug, Serialize)]
+pub struct PeerLevels {
+    /// Who.
+    pub name: String,
+    /// Root mean square.
+    pub level_db: f32,
+    /// Highest sample.
+    pub peak_db: f32,
+}
+
+impl Levels {
+    /// The own level, and those of the others by name.
+    pub fn new<'a>(own: Reading, peers: impl Iterator<Item = (&'a str, Reading)>) -> Levels {
+        let of = |(name, Reading { level_db, peak_db }): (&str, Reading)| PeerLevels {
+            name: name.to_owned(),
+            level_db,
+            peak_db,
+        };
+        let mut peers: Vec<PeerLevels> = peers.map(of).collect();
+        peers.sort_by(|a, b| a.name.cmp(&b.name));
+        Levels { level_db: own.level_db, peak_db: own.peak_db, peers }
+    }
+}
+
+impl Default for Levels {
+    fn default() -> Self {
+        Levels::new(Reading::default(), std::iter::empty())
+    }
+}
+
 /// The outer side. Clones lead to the same box.
 #[derive(Clone)]
 pub struct Door {
     wishes: mpsc::Sender<Wish>,
     status: watch::Receiver<Arc<Status>>,
+    levels: watch::Receiver<Arc<Levels>>,
 }
 
 /// The inner side.
 pub struct Inside {
     wishes: mpsc::Receiver<Wish>,
     status: watch::Sender<Arc<Status>>,
+    levels: watch::Sender<Arc<Levels>>,
 }
 
 /// A door.
 pub fn door() -> (Door, Inside) {
     let (wish, wishes) = mpsc::channel(QUEUE);
     let (show, status) = watch::channel(Arc::default());
-    (Door { wishes: wish, status }, Inside { wishes, status: show })
+    let (show_levels, levels) = watch::channel(Arc::default());
+    (Door { wishes: wish, status, levels }, Inside { wishes, status: show, levels: show_levels })
 }
 
 impl Door {
@@ -65,6 +111,11 @@ impl Door {
         Arc::clone(&self.status.borrow_and_update())
     }
 
+    /// What its meters show now.
+    pub fn levels(&self) -> Arc<Levels> {
+        Arc::clone(&self.levels.borrow())
+    }
+
     /// What it shows now counts as not seen yet.
     pub fn look_again(&mut self) {
         self.status.mark_changed();
@@ -83,6 +134,11 @@ impl Inside {
             Some(wish) => wish,
             None => std::future::pending().await, // every door is closed
         }
+    }
+
+    /// Lets the meters show this from now on.
+    pub fn show_levels(&self, levels: Levels) {
+        self.levels.send_replace(Arc::new(levels));
     }
 
     /// Shows this from now on.

@@ -5,7 +5,7 @@
 //! what was set ([`crate::state`]), and adds to the session's status what only the body knows.
 
 use crate::config::{self, Config};
-use crate::door::{Door, Inside, Wish, door};
+use crate::door::{Door, Inside, Levels, Wish, door};
 use crate::machine::Computer;
 use crate::programs::Programs;
 use crate::record::Recorder;
@@ -202,6 +202,11 @@ impl People {
         self.inside.show(status)
     }
 
+    /// Lets the meters move.
+    pub fn show_levels(&self, levels: Levels) {
+        self.inside.show_levels(levels);
+    }
+
     /// What a box without a card shows.
     pub fn show_waiting(&mut self) -> Arc<Status> {
         let status = Status {
@@ -214,6 +219,7 @@ impl People {
             peak_db: -120.0,
             ..Status::default()
         };
+        self.show_levels(Levels::default());
         self.show(status, &CardFacts::default())
     }
 

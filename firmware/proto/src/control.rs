@@ -257,6 +257,30 @@ impl Default for Report {
     }
 }
 
+/// What a meter has read, in dB full scale; −120 for silence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    /// Root mean square.
+    pub level_db: f32,
+    /// Highest sample.
+    pub peak_db: f32,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Reading { level_db: -120.0, peak_db: -120.0 }
+    }
+}
+
+/// What the meters show between two reports; one comes about every 30 ms.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Meters {
+    /// The box's own signal as sent.
+    pub own: Reading,
+    /// Every slot, before its fader.
+    pub peers: [Reading; SLOTS],
+}
+
 /// What a box shows of itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {

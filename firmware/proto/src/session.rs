@@ -174,6 +174,11 @@ impl Session {
         &self.identity
     }
 
+    /// Who sits in which slot.
+    pub fn slots(&self) -> impl Iterator<Item = (u8, &str)> {
+        self.peers.iter().map(|peer| (peer.slot, peer.name.as_str()))
+    }
+
     /// The engine's last report.
     pub fn report(&self) -> &Report {
         &self.report

@@ -7,7 +7,7 @@
 use super::rpc::{self, Call, Fault, REFUSED, Request, Subscription, Topic};
 use crate::door::Door;
 use proto::control::{PeerStatus, Status};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -150,7 +150,8 @@ impl<W: Wire> Talk<W> {
             self.write(&rpc::notification("status", status)).await?;
         }
         if self.meters.as_mut().is_some_and(|clock| clock.strikes(now)) {
-            let meters = meters(&self.door.status());
+            let mut meters = serde_json::to_value(&*self.door.levels()).expect("levels become JSON");
+            meters["clips"] = Value::Bool(self.door.status().clips);
             self.write(&rpc::notification("meters", meters)).await?;
         }
         Ok(())
@@ -166,14 +167,6 @@ impl<W: Wire> Talk<W> {
 
 fn value(status: &Status) -> Value {
     serde_json::to_value(status).expect("a status becomes JSON")
-}
-
-/// Levels and peaks alone.
-fn meters(status: &Status) -> Value {
-    let of =
-        |peer: &PeerStatus| json!({"name": peer.name, "level_db": peer.level_db, "peak_db": peer.peak_db});
-    let peers: Vec<Value> = status.peers.iter().map(of).collect();
-    json!({"level_db": status.level_db, "peak_db": status.peak_db, "clips": status.clips, "peers": peers})
 }
 
 /// The status without meters, counters and clocks: two that are alike in this have nothing new to say.

@@ -1,8 +1,9 @@
 //! A program's side of a talk, on paper: in virtual time, without a socket.
 
 use super::*;
-use crate::door::{Inside, door};
-use proto::control::Command;
+use crate::door::{Inside, Levels, door};
+use proto::control::{Command, Reading};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -122,6 +123,8 @@ async fn meters_come_as_often_as_was_wished() {
     for (per_second, least, most) in [(1, 5, 6), (30, 149, 151)] {
         let mut program = Program::new(1_000);
         program.inside.show(status(-20.0));
+        let reading = Reading { level_db: -20.0, peak_db: -17.0 };
+        program.inside.show_levels(Levels::new(reading, [("lisboa", reading)].into_iter()));
         let wish = json!({"to": "meters", "per_second": per_second});
         assert_eq!(program.ask(&request("subscribe", &wish)).await["result"], true);
         tokio::time::sleep(Duration::from_secs(5)).await;
