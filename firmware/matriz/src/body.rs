@@ -119,7 +119,7 @@ async fn play(
             tracing::warn!("{}", config.wrong("record_folder", why));
         }
         told.clear(Some(&mut people));
-        body.begin(&people);
+        body.begin(config, &people);
         let end = body.play(config, stop, &mut people, &mut show).await;
         body.leave(&mut people, &mut show).await;
         match end {
@@ -216,17 +216,16 @@ impl Body {
             ears,
         })?;
         let card = found.start(config, driver)?;
-        let mut session = Session::new(identity, clock::now());
-        config.guest().into_iter().for_each(|at| session.receive_from(clock::now(), at));
+        let guests = Guests::new(&identity.name, door, news_in);
         Ok(Body {
-            session,
+            session: Session::new(identity, clock::now()),
             card,
             handle: ControlHandle { cues, reports, meters },
             socket,
             routes,
             line,
             control,
-            guests: Guests::new(&config.name, door, news_in),
+            guests,
             news,
             _network: network,
             _pump: Pump::start(taps.clone(), blocks)?,
@@ -236,11 +235,12 @@ impl Body {
     }
 
     /// Takes part, if people have not left before, with what they have set.
-    fn begin(&mut self, people: &People) {
+    fn begin(&mut self, config: &Config, people: &People) {
         if people.desk().in_session {
             self.line.connect(Session::hello(self.session.identity()));
         }
         self.session.take_over(people.desk().clone());
+        config.guest().into_iter().for_each(|at| self.session.receive_from(clock::now(), at));
     }
 
     async fn play(

@@ -176,7 +176,7 @@ impl Session {
 
     /// Who sits in which slot.
     pub fn slots(&self) -> impl Iterator<Item = (u8, &str)> {
-        self.peers.iter().map(|peer| (peer.slot, peer.name.as_str()))
+        self.peers.iter().map(|peer| (peer.slot, peer.name.as_str())).chain(self.guests.slots())
     }
 
     /// The engine's last report.

@@ -501,10 +501,11 @@ fn the_settings_on_the_card_show_every_key_and_each_example_is_right() {
 }
 
 #[test]
-fn the_settings_on_the_card_are_the_defaults() {
+fn the_settings_on_the_card_are_the_defaults_of_a_computer_that_is_nothing_but_a_box() {
     let shipped = toml(include_str!("../../../../image/setup/matriz.toml")).unwrap();
     let least =
-        toml(&format!("name = \"matriz\"\nkey = {:?}\nurl = {:?}\n", shipped.key, shipped.url)).unwrap();
+        format!("name = \"matriz\"\nkey = {:?}\nurl = {:?}\npower_off = true\n", shipped.key, shipped.url);
+    let least = toml(&least).unwrap();
     let strip = |config: &Config| Config { lines: BTreeMap::new(), ..config.clone() };
     assert_eq!(format!("{:?}", strip(&shipped)), format!("{:?}", strip(&least)));
 }

@@ -178,7 +178,8 @@ impl Listening {
 
     async fn play_on(&mut self, found: Found) -> anyhow::Result<End> {
         let (engine, handle) = Engine::new(settings(&self.config));
-        let Handle { cues, arrivals, reports, blocks, packets: _nobody_gets_them } = handle;
+        let Handle { cues, arrivals, reports, blocks, packets: _nobody_gets_them, meters: _nor_these } =
+            handle;
         let card = found.start(&self.config, Driver::new(engine, Bell::new()?))?;
         let _pump = Pump::start(self.taps.clone(), blocks)?;
         let (socket, taps, ring) = (self.socket.try_clone()?, self.taps.clone(), self.ring.clone());

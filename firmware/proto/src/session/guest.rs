@@ -268,9 +268,9 @@ impl Guests {
         self.guests.iter().map(Guest::status)
     }
 
-    /// Who they are.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.guests.iter().map(|guest| guest.name.as_str())
+    /// Who they are, and in which slot.
+    pub fn slots(&self) -> impl Iterator<Item = (u8, &str)> {
+        self.guests.iter().map(|guest| (guest.slot, guest.name.as_str()))
     }
 
     /// As the desk sees them.

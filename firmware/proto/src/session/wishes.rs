@@ -119,8 +119,7 @@ impl Session {
 
     /// Only who is here counts: a solo of somebody who has left would be silence that nobody understands.
     fn is_somebody_solo(&self) -> bool {
-        let mut names = self.peers.iter().map(|peer| peer.name.as_str()).chain(self.guests.names());
-        names.any(|name| self.desk.fader(name).solo)
+        self.slots().any(|(_, name)| self.desk.fader(name).solo)
     }
 
     /// The next report to everybody is sent at once: it has news.

@@ -183,3 +183,44 @@ fn the_box_itself_is_no_guest() {
         "{actions:?}"
     );
 }
+
+#[test]
+fn a_guest_has_a_fader_and_is_silent_beside_a_solo() {
+    let mut porto = mixed();
+    let confirmed = |session: &mut Session, gains: [Gains; 2]| {
+        let mut report = Report::default();
+        report.peers.iter_mut().zip(gains).for_each(|(peer, gains)| peer.gains = gains);
+        session.handle_report(at(5_000), &report);
+    };
+    let wish = Command::Solo { peer: "lisboa".into(), on: true };
+    command(&mut porto, wish).unwrap();
+    assert_eq!(cues(&mut porto, at(5_000)), [Cue::Fader { slot: 0, gains: SILENT }]);
+    command(&mut porto, Command::Solo { peer: "montemor".into(), on: true }).unwrap();
+    assert_eq!(cues(&mut porto, at(5_000)), [Cue::Fader { slot: 0, gains: Gains::default() }]);
+    confirmed(&mut porto, [Gains::default(); 2]);
+    let solo: Vec<bool> = porto.status(at(5_000)).peers.iter().map(|peer| peer.solo).collect();
+    assert_eq!(solo, [true, true]);
+}
+
+#[test]
+fn who_leaves_the_session_hears_no_guest_until_he_joins() {
+    let sender: SocketAddr = "203.0.113.9:8555".parse().unwrap();
+    let mut porto = mixed();
+    porto.receive_from(at(4_200), "192.0.2.77:8554".parse().unwrap());
+    drain(&mut porto, at(4_200));
+    command(&mut porto, Command::Leave).unwrap();
+    let actions = drain(&mut porto, at(5_000));
+    for slot in 0..3 {
+        assert!(actions.contains(&Action::Unroute { slot }), "{slot} of {actions:?}");
+    }
+    listed(&mut porto, at(5_100), Some("montemor"), &BAND);
+    assert_eq!(invites(&drain(&mut porto, at(20_000))), [], "even if a list comes late");
+    assert!(porto.status(at(20_000)).peers.is_empty());
+
+    command(&mut porto, Command::Join).unwrap();
+    let invited = invites(&drain(&mut porto, at(20_100)));
+    assert!(matches!(&invited[..], [Action::Invite { at, .. }] if at.ip().to_string() == "192.0.2.77"));
+    listed(&mut porto, at(20_200), None, &BAND[..2]);
+    let invited = invites(&drain(&mut porto, at(24_000)));
+    assert!(matches!(&invited[..], [Action::Invite { at, .. }] if *at == sender), "{invited:?}");
+}
