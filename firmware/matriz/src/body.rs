@@ -12,6 +12,7 @@ use crate::broadcast::Broadcast;
 use crate::clock;
 use crate::config::{Config, Sound};
 use crate::door::Levels;
+use crate::front_panel;
 use crate::guests::{Guests, News};
 use crate::net::{self, Bell, Control, Network, Parts, ears};
 use crate::people::{CardFacts, People};
@@ -65,8 +66,11 @@ pub async fn run(config: &Config, mut show: impl FnMut(&Status)) -> anyhow::Resu
     };
     let (people, door) = People::new(config, &taps, &programs, &media);
     let api = api::Server::start(config, &door);
+    let front_panel = tokio::spawn(front_panel::attend(config.panel.clone(), door.clone()));
     let played = play(config, people, show, &mut stop, &socket, &media, &endpoint, &taps).await;
     drop(api);
+    front_panel.abort();
+    let _ = front_panel.await; // dark now, or there was none
     if let Some(broadcast) = broadcast {
         broadcast.leave().await;
     }

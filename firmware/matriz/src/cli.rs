@@ -5,7 +5,7 @@
 //! from the same definitions. Exit codes: 0 done, 1 refused or something found, 2 a mistake in the command line, 3 no
 //! box answers.
 
-mod client;
+pub mod client;
 pub mod doctor;
 mod show;
 mod watch;

@@ -6,8 +6,11 @@
 //! file, line, key and what would be right.
 
 mod keys;
+mod panel;
 mod station;
 mod text;
+
+pub use panel::{Chip, Panel};
 
 use proto::control::Depth;
 use proto::format::{Encoding, Format as Sent, Layout};
@@ -106,6 +109,9 @@ pub struct Config {
     /// Settings of the simulated card.
     #[serde(default)]
     pub simulated: Simulated,
+    /// Where the parts of the front panel are connected.
+    #[serde(default)]
+    pub panel: Panel,
     /// Where an audience can listen; nowhere if absent.
     pub broadcast: Option<Broadcast>,
     /// A fixed address, for the box on the SD card; by DHCP if absent.
@@ -332,6 +338,11 @@ impl Config {
         config.file = path.to_owned();
         config.lines = text.lines;
         config.resolve();
+        if let Some((one, other, pin)) = config.panel.clash() {
+            let what =
+                format!("\"{one}\" and \"{other}\" are both on GPIO {pin}; each needs a pin of its own");
+            return Err(config.wrong(&format!("panel.{other}"), what));
+        }
         if config.api.port.is_some() && config.api.token.is_none() {
             let what =
                 "\"port\" needs a \"token\" beside it: 16 letters or more that only your programs know";

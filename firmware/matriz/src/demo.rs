@@ -9,7 +9,7 @@ pub mod measure;
 mod report;
 pub mod tape;
 
-use crate::{clock, table};
+use crate::{clock, front_panel, table};
 use anyhow::{Context, bail};
 use cast::{Cast, Player};
 use clap::Args;
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How often the table is drawn.
-const DRAW_EVERY: Duration = Duration::from_millis(500);
+const DRAW_EVERY: Duration = Duration::from_millis(250);
 
 /// What the demo is told on its command line.
 #[derive(Args)]
@@ -79,10 +79,12 @@ async fn play(options: Options) -> anyhow::Result<()> {
     report.verdict(&options.out)
 }
 
-/// Lets them play until the time is up or Ctrl-C is pressed, and draws the table meanwhile.
+/// Lets them play until the time is up or Ctrl-C is pressed. Meanwhile draws the table, and below it the front panel
+/// of the first box, if the terminal has room for it.
 async fn listen(options: &Options, cast: &mut Cast) -> anyhow::Result<()> {
     let draw = !options.json && std::io::stdout().is_terminal();
     let mut ticks = tokio::time::interval(DRAW_EVERY);
+    let mut inset = front_panel::Inset::new();
     let mut stop = crate::body::Stop::new().context("signals cannot be caught")?;
     let length = options.seconds.map_or(Duration::MAX, |seconds| Duration::from_secs(u64::from(seconds)));
     let end = tokio::time::sleep(length);
@@ -94,10 +96,12 @@ async fn listen(options: &Options, cast: &mut Cast) -> anyhow::Result<()> {
             _ = ticks.tick() => {
                 cast.check()?;
                 if draw {
-                    let text = table::redraw(&table::draw(&cast.statuses()));
+                    let statuses = cast.statuses();
+                    let text = table::draw(&statuses) + "Ctrl-C ends the session.\n";
+                    let panel = statuses.first().map_or_else(String::new, |status| inset.draw(status, &text));
                     let mut out = std::io::stdout().lock();
-                    out.write_all(text.as_bytes())?;
-                    writeln!(out, "Ctrl-C ends the session.")?;
+                    out.write_all(table::redraw(&(text + &panel)).as_bytes())?;
+                    out.flush()?;
                 }
             }
         }

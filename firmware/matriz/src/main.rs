@@ -4,7 +4,8 @@
 //! (`audio`), the network threads (`net`), the rendezvous (`rendezvous`), guests (`guests`) and the session of
 //! `proto`. `matriz status`, `mute` and the like speak with a box that plays (`cli`).
 //! `matriz demo` starts three of them on this computer and measures what they hear; `matriz monitor` shows
-//! who is at a rendezvous, `matriz stations` and `matriz listen` are for stations (`stations`).
+//! who is at a rendezvous, `matriz stations` and `matriz listen` are for stations (`stations`), and `matriz panel` shows
+//! a box's front panel in the terminal (`front_panel`).
 
 mod api;
 mod audio;
@@ -15,6 +16,7 @@ mod clock;
 mod config;
 mod demo;
 mod door;
+mod front_panel;
 mod guests;
 mod machine;
 mod monitor;
@@ -73,6 +75,8 @@ enum Command {
     Listen(stations::listen::Options),
     /// Show the stations of this network
     Stations(stations::browse::Options),
+    /// Show a box's front panel in this terminal, its keys as buttons, or write it as a picture
+    Panel(front_panel::Options),
     /// Play a WAV file into a box on a JACK server and record what it plays (for the demo)
     #[command(hide = true)]
     Tape(demo::tape::Options),
@@ -104,6 +108,7 @@ fn main() -> ExitCode {
         Some(Command::System(options)) => return system::run(&options),
         Some(Command::Listen(options)) => stations::listen::run(&options),
         Some(Command::Stations(options)) => stations::browse::run(&options),
+        Some(Command::Panel(options)) => front_panel::show(&options),
         Some(Command::Tape(options)) => demo::tape::run(&options),
         Some(Command::Verb(verb)) => return cli::run::<Arguments>(&verb),
     };

@@ -53,9 +53,9 @@ fn in_words(sends: &Sends) -> String {
     format!("{}, {packet} ms{rate}", sends.format)
 }
 
-/// The table, drawn over the one before: `text` with the codes that clear the screen.
+/// `text`, drawn over what was there before, without a blank moment between the two.
 pub fn redraw(text: &str) -> String {
-    format!("\x1b[H\x1b[2J{text}")
+    format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
 }
 
 #[cfg(test)]

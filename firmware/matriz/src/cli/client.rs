@@ -101,6 +101,11 @@ impl Client {
         Ok(Client { stream: BufReader::new(stream), path })
     }
 
+    /// The connection alone, for who speaks and listens at the same time. Nothing was said on it yet.
+    pub fn into_stream(self) -> UnixStream {
+        self.stream.into_inner()
+    }
+
     /// What the box shows of itself.
     ///
     /// # Errors

@@ -104,6 +104,7 @@ const KEYS: &[Key] = &[
     ("api", Kind::Table(API)),
     ("jack", Kind::Table(JACK)),
     ("simulated", Kind::Table(SIMULATED)),
+    ("panel", Kind::Table(PANEL)),
     ("broadcast", Kind::TableWith(BROADCAST)),
     ("network", Kind::TableWith(NETWORK)),
     ("station", Kind::Table(STATION)),
@@ -127,6 +128,25 @@ const SIMULATED: &[Key] = &[
     ("input", Kind::Input),
     ("output", Kind::Text),
     ("phase_us", Kind::Whole(0, 4_294_967_295)),
+];
+
+/// A pin that a button or a lamp may be on; those before it are the I2C bus and the plug's memory.
+const PIN: Kind = Kind::Whole(4, 27);
+
+const PANEL: &[Key] = &[
+    ("enabled", Kind::Flag),
+    ("chip", Kind::Word(&["ssd1306", "sh1106"])),
+    ("address", Kind::Word(&["0x3c", "0x3d"])),
+    ("bus", Kind::Whole(0, 255)),
+    ("rotated", Kind::Flag),
+    ("mute", PIN),
+    ("volume_down", PIN),
+    ("volume_up", PIN),
+    ("page", PIN),
+    ("health", PIN),
+    ("session", PIN),
+    ("signal", PIN),
+    ("trouble", PIN),
 ];
 
 const BROADCAST: &[Key] = &[

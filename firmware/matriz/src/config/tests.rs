@@ -75,6 +75,8 @@ fn every_key_is_read_the_same_from_both_formats() {
         "jack": {"server": "s", "client_name": "n", "connect": false, "period": 64, "periods": 2},
         "network": {"address": "10.0.0.8/24", "gateway": "10.0.0.1", "dns": "10.0.0.2"},
         "simulated": {"ppm": 40, "period": 64, "input": "in.wav", "output": "out.wav", "phase_us": 7},
+        "panel": {"enabled": false, "chip": "sh1106", "address": "0x3d", "bus": 0, "rotated": true, "mute": 4,
+            "volume_down": 7, "volume_up": 8, "page": 9, "health": 10, "session": 11, "signal": 12, "trouble": 27},
         "broadcast": {"url": "http://source:a@b/mix", "sites": "http://source:a@b/{name}", "name": "N",
             "description": "D", "public": true},
         "station": {"enabled": false, "hostname": "10.0.0.7", "port": 3, "broadcast_port": 4,
@@ -112,6 +114,20 @@ fn every_key_is_read_the_same_from_both_formats() {
         input = "in.wav"
         output = "out.wav"
         phase_us = 7
+        [panel]
+        enabled = false
+        chip = "sh1106"
+        address = "0x3d"
+        bus = 0
+        rotated = true
+        mute = 4
+        volume_down = 7
+        volume_up = 8
+        page = 9
+        health = 10
+        session = 11
+        signal = 12
+        trouble = 27
         [broadcast]
         url = "http://source:a@b/mix"
         sites = "http://source:a@b/{name}"
@@ -145,6 +161,10 @@ fn every_key_is_read_the_same_from_both_formats() {
         assert_eq!(config.wish(), wish, "plain samples have no bit rate");
         assert_eq!((config.record, config.record_folder.as_path()), (true, Path::new("set/takes")));
         assert_eq!((config.guest(), config.half_a_guest()), ("10.0.0.7:2".parse().ok(), None));
+        let panel = &config.panel;
+        assert_eq!((panel.chip, panel.address.number(), panel.bus), (Chip::Sh1106, 0x3d, 0));
+        assert_eq!((panel.is_there(), panel.rotated), (false, true));
+        assert_eq!(panel.pins().map(|(_, pin)| pin), [4, 7, 8, 9, 10, 11, 12, 27]);
         let broadcast = config.broadcast.as_ref().unwrap();
         assert_eq!((broadcast.url.as_str(), broadcast.public), ("http://source:a@b/mix", true));
         assert_eq!(broadcast.sites.as_deref(), Some("http://source:a@b/{name}"));
@@ -161,6 +181,15 @@ fn every_key_is_read_the_same_from_both_formats() {
     }
     let strip = |config: &Config| Config { file: PathBuf::new(), lines: BTreeMap::new(), ..config.clone() };
     assert_eq!(format!("{:?}", strip(&one)), format!("{:?}", strip(&other)));
+}
+
+#[test]
+fn two_parts_of_the_panel_cannot_share_a_pin() {
+    let told = refused(seed_and("\"panel\": {\"page\": 5}"));
+    let expected = "client.json, line 10: \"mute\" and \"page\" are both on GPIO 5";
+    assert!(told.starts_with(expected), "{told}");
+    let told = refused(seed_and("\"panel\": {\"page\": 2}"));
+    assert!(told.contains("\"page\" must be a number from 4 to 27, but it is 2"), "{told}");
 }
 
 #[test]
