@@ -5,6 +5,7 @@ mod ear;
 
 use ear::{LEVEL, ToneEar, tone};
 use engine::Settings;
+use panel::{Button, Lamp, Light, Panel};
 use proto::control::{Command, Pace};
 use sim::{Link, Spec, World};
 use std::time::Duration;
@@ -72,6 +73,54 @@ fn mute_is_silence_at_all_others_within_one_packet_after_the_ramp() {
     assert!(!world.status(2).muted && !world.status(0).peers.iter().any(|peer| peer.muted_itself));
     assert!(lisboa(&ears[0], 3.1, 3.9).iter().all(|level| *level > 0.98));
     undisturbed(&ears[0], 2.9, 3.9, 1.0);
+}
+
+/// What the finger does to a contact, in milliseconds: it bounces for 5 ms when it goes down and when it goes up.
+fn contact(since: u64) -> bool {
+    match since {
+        0..5 | 150..155 => since % 2 == 0,
+        5..150 => true,
+        _ => false,
+    }
+}
+
+#[test]
+fn a_press_of_the_mute_button_is_silence_at_all_others_and_its_lamp_blinks() {
+    let (mut world, ears) = three();
+    let mut panel = Panel::new(world.now());
+    let signal = |panel: &Panel, world: &World| panel.lights(world.now())[Lamp::Signal as usize];
+    let press = |world: &mut World, panel: &mut Panel, pressed: bool| {
+        let mut wishes = Vec::new();
+        for since in 0..500 {
+            panel.handle_status(world.now(), world.status(2));
+            panel.handle_level(world.now(), Button::Mute, pressed && contact(since));
+            while let Some(wish) = panel.poll(world.now()) {
+                world.command(2, &wish);
+                wishes.push(wish);
+            }
+            world.run_for(milliseconds(1));
+        }
+        wishes
+    };
+    assert_eq!(press(&mut world, &mut panel, false), [], "nobody touches it: 2.0 to 2.5 s");
+    assert_eq!(signal(&panel, &world), Light::On);
+    let mute = |on| Command::Mute { peer: None, on };
+    assert_eq!(press(&mut world, &mut panel, true), [mute(true)], "one press, however it bounces");
+    assert_eq!(signal(&panel, &world), Light::Slow);
+    for (index, ear) in ears.iter().enumerate() {
+        let status = world.status(index);
+        assert!(status.peers.iter().any(|peer| peer.name == "lisboa" && peer.muted_itself), "{status:?}");
+        let delay = f64::from(status.peers[0].delay_ms.expect("they hear each other"));
+        // The contact is believed 8 ms after its last bounce and looked at each millisecond; then as above.
+        let silent = 2.5 + (5.0 + 8.0 + 1.0 + 2.5 + 10.0 + 2.5 + delay) / 1e3;
+        let levels = lisboa(ear, silent + 0.01, 2.99);
+        assert!(levels.len() > 40 && levels.iter().all(|level| *level < 1e-4), "{silent}: {levels:?}");
+        assert!(lisboa(ear, 2.4, 2.49).iter().all(|level| *level > 0.98), "and before, it was there");
+        undisturbed(ear, 2.1, 2.99, 1.0);
+    }
+    assert_eq!(press(&mut world, &mut panel, true), [mute(false)]);
+    assert_eq!(signal(&panel, &world), Light::On);
+    assert!(lisboa(&ears[0], 3.3, 3.49).iter().all(|level| *level > 0.98), "and is heard again");
 }
 
 #[test]
