@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How often the table is drawn.
-const DRAW_EVERY: Duration = Duration::from_millis(250);
+const DRAW_EVERY: Duration = Duration::from_millis(100);
 
 /// What the demo is told on its command line.
 #[derive(Args)]
@@ -61,10 +61,10 @@ async fn play(options: Options) -> anyhow::Result<()> {
     }
     let mut cast = Cast::start(&players, &options.out, options.jack).await?;
     let started = clock::now();
-    let heard = listen(&options, &mut cast).await;
+    let listened = listen(&options, &mut cast).await;
     let statuses = cast.statuses();
     cast.end().await;
-    heard?;
+    let pressed = listened?;
     let report = Report::new(&players, &statuses, &cast, started)?;
     if options.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -76,23 +76,27 @@ async fn play(options: Options) -> anyhow::Result<()> {
         let heard = players.each_ref().map(|player| cast.recording(player.name).display().to_string());
         println!("What each box heard is in {}.", heard.join(", "));
     }
+    if pressed {
+        println!("Keys were pressed meanwhile, so what was heard is not what was played: it is not judged.");
+        return Ok(());
+    }
     report.verdict(&options.out)
 }
 
 /// Lets them play until the time is up or Ctrl-C is pressed. Meanwhile draws the table, and below it the front panel
-/// of the first box, if the terminal has room for it.
-async fn listen(options: &Options, cast: &mut Cast) -> anyhow::Result<()> {
+/// of the first box, if the terminal has room for it, with keys as its buttons. True if they changed what is heard.
+async fn listen(options: &Options, cast: &mut Cast) -> anyhow::Result<bool> {
     let draw = !options.json && std::io::stdout().is_terminal();
     let mut ticks = tokio::time::interval(DRAW_EVERY);
-    let mut inset = front_panel::Inset::new();
+    let mut inset = front_panel::Inset::new(cast.socket());
     let mut stop = crate::body::Stop::new().context("signals cannot be caught")?;
     let length = options.seconds.map_or(Duration::MAX, |seconds| Duration::from_secs(u64::from(seconds)));
     let end = tokio::time::sleep(length);
     tokio::pin!(end);
     loop {
         tokio::select! {
-            () = &mut end => return Ok(()),
-            () = stop.wait() => return Ok(()),
+            () = &mut end => return Ok(inset.has_wished()),
+            () = stop.wait() => return Ok(inset.has_wished()),
             _ = ticks.tick() => {
                 cast.check()?;
                 if draw {

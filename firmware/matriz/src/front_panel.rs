@@ -5,6 +5,7 @@
 //! a line of the log: it is looked for again every few seconds, and the music knows nothing of it.
 
 mod cells;
+mod inset;
 mod pins;
 mod screen;
 mod source;
@@ -13,7 +14,8 @@ mod terminal;
 mod tests;
 
 use cells::Cells;
-pub use terminal::{Inset, Options, show};
+pub use inset::Inset;
+pub use terminal::{Options, show};
 
 use crate::clock;
 use crate::config::Panel as Settings;

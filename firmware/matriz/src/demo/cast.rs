@@ -5,6 +5,7 @@
 
 use super::measure::Timeline;
 use crate::audio::wav;
+use crate::places;
 use anyhow::{Context, bail};
 use proto::control::Status;
 use proto::units::{SAMPLE_RATE, Time};
@@ -93,6 +94,13 @@ impl Cast {
                 Err(error)
             }
         }
+    }
+
+    /// The socket of the first box: where it has it by itself.
+    pub fn socket(&self) -> PathBuf {
+        let folder = places::socket_folders(&places::environment).into_iter().next().unwrap_or_default();
+        let name = self.boxes.first().map_or("", |player| player.name);
+        folder.join(format!("{name}.sock"))
     }
 
     async fn enter(&mut self, players: &[Player], jack: bool) -> anyhow::Result<()> {

@@ -11,7 +11,6 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use crossterm::{cursor, execute, terminal};
-use proto::control::Status;
 use proto::units::Time;
 use std::io::{IsTerminal, Write, stdout};
 use std::path::{Path, PathBuf};
@@ -55,9 +54,6 @@ const SCALE: usize = 4;
 /// Colours of an OLED: lit and dark points.
 const LIT: [u8; 3] = [210, 238, 255];
 const DARK: [u8; 3] = [8, 12, 18];
-
-/// Rows beside the picture of an inset: its head, and the row of the cursor.
-const INSET_MORE: u16 = 2;
 
 /// What the keys are, in the line below the picture.
 const KEYS: &str = "m mute  M leave  - + volume  n next  p page  O off  q quit";
@@ -182,37 +178,6 @@ fn draw(panel: &Panel, now: Time, (columns, lines): (u16, u16), sentence: Option
     rows.iter().map(|row| format!("{row}\x1b[K")).collect::<Vec<_>>().join("\r\n")
 }
 
-/// The panel of one box below something else, for whoever only looks.
-pub struct Inset {
-    panel: Panel,
-}
-
-impl Inset {
-    /// One that knows nothing of its box yet.
-    pub fn new() -> Inset {
-        Inset { panel: Panel::new(clock::now()) }
-    }
-
-    /// The picture of a box that is like this, if the terminal has room for it below `above`; else nothing.
-    pub fn draw(&mut self, status: &Status, above: &str) -> String {
-        let now = clock::now();
-        self.panel.handle_status(now, status.clone());
-        let cells = terminal::size().ok().and_then(|(columns, lines)| {
-            Cells::for_terminal(columns, lines.saturating_sub(rows(above, columns) + INSET_MORE))
-        });
-        let Some(cells) = cells else { return String::new() };
-        let picture = cells.draw(&self.panel.draw(now)).join("\n");
-        format!("The front panel of {}:\n{picture}\n", status.name)
-    }
-}
-
-/// Rows that a text takes in a terminal, which breaks long lines.
-fn rows(text: &str, columns: u16) -> u16 {
-    let width = usize::from(columns.max(1));
-    let rows: usize = text.lines().map(|line| line.chars().count().div_ceil(width).max(1)).sum();
-    u16::try_from(rows).unwrap_or(u16::MAX / 2)
-}
-
 fn name(lamp: Lamp) -> &'static str {
     match lamp {
         Lamp::Health => "health",
@@ -228,7 +193,7 @@ fn is_end(key: KeyEvent) -> bool {
 }
 
 /// What a finger would have done.
-fn presses(key: KeyCode) -> Vec<Press> {
+pub fn presses(key: KeyCode) -> Vec<Press> {
     let short = |button| vec![Press::Begins(button), Press::Short(button)];
     match key {
         KeyCode::Char('m') => short(Button::Mute),
@@ -265,15 +230,6 @@ impl Drop for Raw {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_lines_take_more_rows() {
-        assert_eq!(rows("", 80), 0);
-        assert_eq!(rows("a\n\nb\n", 80), 3);
-        assert_eq!(rows(&"ä".repeat(81), 80), 2);
-        assert_eq!(rows("abc", 0), 3);
-        assert_eq!(rows(&"a\n".repeat(100_000), 80), u16::MAX / 2);
-    }
 
     #[test]
     fn no_key_is_a_press_by_chance() {
