@@ -7,6 +7,7 @@
 use crate::config::{self, Config};
 use crate::door::{Door, Inside, Levels, Wish, door};
 use crate::machine::Computer;
+use crate::places;
 use crate::programs::Programs;
 use crate::record::Recorder;
 use crate::state::{Instead, Kept, State};
@@ -233,8 +234,16 @@ impl People {
     }
 }
 
+/// Names the file that asks for it, where the box runs as a service that may not switch off the computer itself.
+const POWER_OFF: &str = "MATRIZ_POWER_OFF";
+
 /// Asks systemd to switch the computer off, which then ends the box like any other service.
 async fn power_off() -> Result<(), String> {
+    if let Some(file) = places::environment(POWER_OFF) {
+        return std::fs::write(&file, "").map_err(|error| {
+            format!("the computer stays on: {} cannot be written ({error})", file.display())
+        });
+    }
     let mut systemctl = tokio::process::Command::new("systemctl");
     systemctl
         .arg("poweroff")

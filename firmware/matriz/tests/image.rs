@@ -191,7 +191,7 @@ fn root() -> tempfile::TempDir {
         symlink(target, root.join(link)).unwrap();
     }
     must(Command::new("cp").args(["-r", "/lib/systemd/system"]).arg(root.join("usr/lib/systemd")));
-    for program in ["usr/bin/matriz", "usr/sbin/sshd", "usr/bin/sh"] {
+    for program in ["usr/bin/matriz", "usr/sbin/sshd", "usr/bin/sh", "usr/bin/systemctl"] {
         write(&root.join(program), "#!/bin/sh\n");
         fs::set_permissions(root.join(program), fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -240,6 +240,7 @@ fn what_shall_run_is_switched_on_and_nothing_else() {
         "matriz-boot.service",
         "matriz.service",
         "matriz-sshd.service",
+        "matriz-power-off.path",
         "systemd-networkd.service",
     ] {
         assert_eq!(on(unit), "enabled", "{unit}");
@@ -250,6 +251,19 @@ fn what_shall_run_is_switched_on_and_nothing_else() {
     for unit in ["jackd.service", "setup.mount", "data.mount", "matriz-data.service"] {
         assert_eq!(on(unit), "static", "{unit}: others want it");
     }
+}
+
+#[test]
+fn the_file_that_asks_for_power_off_is_the_one_that_is_waited_for() {
+    let unit = |name: &str| read(&format!("overlays/rootfs/usr/lib/systemd/system/{name}"));
+    let value = |text: &str, key: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(key).map(str::to_owned))
+            .unwrap_or_else(|| panic!("{key}"))
+    };
+    let asked = value(&unit("matriz.service"), "Environment=MATRIZ_POWER_OFF=");
+    assert_eq!(asked, value(&unit("matriz-power-off.path"), "PathExists="));
+    assert!(asked.starts_with("/run/matriz/"), "the box may write there: {asked}");
 }
 
 #[test]
