@@ -145,6 +145,24 @@ fn the_panel_in_a_terminal_of_80_by_24_is_the_displays_point_by_point() {
 }
 
 #[test]
+fn a_panel_that_is_told_to_end_gives_the_terminal_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, id) = (written(folder.path(), &status()), folder.path().join("id"));
+    let (matriz, file, at) = (env!("CARGO_BIN_EXE_matriz"), file.display(), id.display());
+    let program = format!(
+        "sh -c 'echo $$ > {at}; exec {matriz} panel --status {file}'; echo \"ended with $?\"; stty; read end"
+    );
+    let terminal = Terminal::start(folder.path(), &program);
+    terminal.wait_for("the page Play", |screen| is(screen, &expected(&[])));
+    let id = std::fs::read_to_string(id).unwrap().trim().parse().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGTERM).unwrap();
+    let screen = terminal.wait_for("the end", |screen| screen.iter().any(|line| line.contains("baud")));
+    assert!(screen.iter().any(|line| line.trim() == "ended with 0"), "{screen:#?}");
+    let all = screen.concat();
+    assert!(!all.contains("-icanon") && !all.contains("-echo"), "the keys are as before: {screen:#?}");
+}
+
+#[test]
 fn a_key_is_what_a_button_is() {
     let stage = Stage::new();
     let rendezvous = Rendezvous::start(&stage, 0);

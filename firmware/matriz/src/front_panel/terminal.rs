@@ -5,6 +5,7 @@
 
 use super::Cells;
 use super::source::Source;
+use crate::body::Stop;
 use crate::clock;
 use ::panel::{Brightness, Button, HEIGHT, LAMPS, Lamp, Panel, Picture, Press, WIDTH};
 use anyhow::{Context, bail};
@@ -14,6 +15,8 @@ use crossterm::{cursor, execute, terminal};
 use proto::units::Time;
 use std::io::{IsTerminal, Write, stdout};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What `matriz panel` is told on its command line.
@@ -119,11 +122,12 @@ fn watch(options: &Options, mut source: Source) -> anyhow::Result<()> {
     if !stdout().is_terminal() {
         bail!("standard output is no terminal; --png FILE writes a picture");
     }
+    let ended = told_to_end()?;
     let _raw = Raw::begin()?;
     let mut panel = Panel::new(clock::now());
     let (mut last, mut drawn) = (None, String::new());
     open(&mut panel, clock::now(), options.page);
-    loop {
+    while !ended.load(Ordering::Relaxed) {
         let news = source.status();
         let is_new = news.is_some();
         last = news.or(last);
@@ -156,6 +160,20 @@ fn watch(options: &Options, mut source: Source) -> anyhow::Result<()> {
             source.wish(&wish);
         }
     }
+    Ok(())
+}
+
+/// Becomes true when the program is told to end (SIGTERM; Ctrl-C is a key here), so that the terminal is given back.
+fn told_to_end() -> anyhow::Result<Arc<AtomicBool>> {
+    let ended = Arc::new(AtomicBool::new(false));
+    let inner = Arc::clone(&ended);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut stop = runtime.block_on(async { Stop::new() }).context("signals cannot be caught")?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(stop.wait());
+        inner.store(true, Ordering::Relaxed);
+    })?;
+    Ok(ended)
 }
 
 /// The whole screen: picture, lamps, keys, and a sentence if there is one.
