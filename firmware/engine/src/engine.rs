@@ -56,9 +56,9 @@ impl Default for Settings {
 pub struct Handle {
     /// Wishes for the next cycle.
     pub cues: Producer<Cue>,
-    /// Packets of the peers, from the network thread.
+    /// Packets of the peers, from the network threads.
     pub arrivals: Producer<Arrival>,
-    /// Our own packets, for the network thread.
+    /// Our own packets, for the network threads.
     pub packets: Consumer<Packet>,
     /// What the engine saw, about ten a second.
     pub reports: Consumer<Report>,
@@ -125,7 +125,7 @@ impl Engine {
 
     /// One cycle: `capture` is what the card recorded in it (two channels of `cycle.frames`; the same
     /// twice for one input), [`Engine::mix`] and [`Engine::peer`] are what it shall play next.
-    /// Returns whether packets wait for the network thread.
+    /// Returns whether packets wait for the network threads.
     pub fn process(&mut self, cycle: Cycle, capture: [&[f32]; 2], keeping: Keeping) -> bool {
         debug_assert!(cycle.frames <= MAX_CYCLE, "the sound backend keeps cycles within MAX_CYCLE");
         while let Ok(cue) = self.cues.pop() {

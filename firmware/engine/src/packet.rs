@@ -1,6 +1,6 @@
-//! What crosses between the audio thread and the network thread: encoded packets, fixed in size.
+//! What crosses between the audio thread and the network threads: encoded packets, fixed in size.
 //!
-//! Going out, a [`Packet`] has only its place on the card's time line; the network thread adds the RTP
+//! Going out, a [`Packet`] has only its place on the card's time line; the network adds the RTP
 //! header. Coming in, an [`Arrival`] has the peer's slot instead of an address.
 
 use proto::format::Format;

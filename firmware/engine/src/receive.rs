@@ -1,6 +1,6 @@
 //! One peer, from packet to sound: wait, decode or conceal, resample, strip.
 //!
-//! Comes after the network thread's ring and before the mix. Jitter buffer, decoder and resampler live
+//! Comes after the network's ring and before the mix. Jitter buffer, decoder and resampler live
 //! together: whether to play, conceal or wait is decided in one place, at the moment of need. Runs in
 //! the audio thread; everything is allocated when the slot is made. Worst case per cycle: one decode
 //! per packet that the cycle needs, and one more.
@@ -42,7 +42,7 @@ const GONE: i64 = 48_000;
 /// A timestamp this far from its turn, in frames (1 s), is another stream.
 const FOREIGN: i64 = 48_000;
 
-/// A packet must lie ready this long before the cycle that needs it, in frames (0.05 ms): the network thread wakes
+/// A packet must lie ready this long before the cycle that needs it, in frames (0.05 ms): the thread that receives wakes
 /// in between. And if packets come later in each cycle, since the peer's clock is slower, so long that they
 /// will still be in time after this many frames (3 s), for the depth to have grown before they are not.
 const GUARD: f64 = 2.4;

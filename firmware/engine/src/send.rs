@@ -1,6 +1,6 @@
 //! From the card to the packet: gain ramp, packets of 2.5 or 5 ms, Opus or plain samples.
 //!
-//! Comes after the capture side of the card, before the ring to the network thread. Encoded once,
+//! Comes after the capture side of the card, before the ring to the network. Encoded once,
 //! however many peers listen. Runs in the audio thread: allocates nothing, blocks never; worst case one
 //! encode per 120 frames of the cycle.
 

@@ -1,7 +1,7 @@
 //! Guests, the body's side: who plays as the original does is called by RTSP, and its sound goes to the engine.
 //!
 //! Between the session, which invites and dismisses, and a task for each guest ([`call`]). RTP does not come by here:
-//! the network thread's ears have it ([`crate::net::ears`]).
+//! the ears of the network have it ([`crate::net::ears`]).
 
 mod call;
 

@@ -214,7 +214,7 @@ pub struct Report {
     pub sent: u64,
     /// Bytes of payload in them.
     pub sent_bytes: u64,
-    /// Packets that found the ring to the network thread full.
+    /// Packets that found the ring to the network full.
     pub overflows: u64,
     /// Copied blocks that found their ring full.
     pub tap_dropped: u64,

@@ -1,6 +1,6 @@
 //! Which source sits in which slot, where our packets go, and the datagrams that are made of them.
 //!
-//! Between the session, which decides the routes, and whatever moves datagrams: the network thread of a
+//! Between the session, which decides the routes, and whatever moves datagrams: the network threads of a
 //! box or the simulated world. Each listener gets the same packets; one whose line loses some gets an
 //! earlier packet along with each. Sources: RFC 3550 section 5.1, RFC 2198.
 

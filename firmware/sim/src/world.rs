@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-/// From the start of a cycle until its packets leave: what encoding and the network thread take.
+/// From the start of a cycle until its packets leave: what encoding and the network threads take.
 const WORK: Duration = Duration::from_micros(100);
 
 /// One way between a box and the rendezvous.

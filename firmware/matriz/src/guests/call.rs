@@ -57,7 +57,7 @@ pub struct Call {
     client: Client,
     door: Door,
     news: mpsc::Sender<News>,
-    /// Our port for RTP; the network thread listens to it.
+    /// Our port for RTP; a network thread listens to it.
     rtp: Option<std::net::UdpSocket>,
     rtcp: Option<UdpSocket>,
     line: Line,
