@@ -45,7 +45,7 @@ const REACH: f64 = AHEAD as f64 + 1.0;
 fn price(depth: Depth) -> f64 {
     match depth {
         Depth::Tight => 0.004,
-        Depth::Balanced => 0.000_4,
+        Depth::Balanced => 0.000_75,
         Depth::Safe => 0.000_03,
     }
 }
