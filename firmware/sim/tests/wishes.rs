@@ -78,7 +78,7 @@ fn mute_is_silence_at_all_others_within_one_packet_after_the_ramp() {
 /// What the finger does to a contact, in milliseconds: it bounces for 5 ms when it goes down and when it goes up.
 fn contact(since: u64) -> bool {
     match since {
-        0..5 | 150..155 => since % 2 == 0,
+        0..5 | 150..155 => since.is_multiple_of(2),
         5..150 => true,
         _ => false,
     }
