@@ -16,6 +16,7 @@ mod clock;
 mod config;
 mod demo;
 mod door;
+mod doorstep;
 mod front_panel;
 mod guests;
 mod machine;

@@ -9,17 +9,16 @@ pub mod pair;
 mod visit;
 
 use crate::config::{Config, ConfigError};
+use crate::doorstep::{self, Visitors};
 use crate::programs::Programs;
 use pair::Pair;
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{ErrorKind, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle};
 use visit::Visit;
 
 /// Most connections at a time, and of one address: an audience behind one router, but not all there is.
@@ -61,7 +60,8 @@ impl Server {
     /// Starts it at the configuration's `port`, on all addresses. `None`, with a warning, when that port
     /// is taken.
     pub fn start(config: &Config, programs: Programs) -> Option<Server> {
-        let (listener, wildcard) = listen(config)
+        let (listener, wildcard) = doorstep::open(config.port)
+            .map_err(|error| taken(config, &error))
             .inspect_err(|error| tracing::warn!("{error}; nobody can listen to this box by RTSP"))
             .ok()?;
         let pair = Pair::bind(wildcard).map(Arc::new);
@@ -97,18 +97,6 @@ impl Drop for Server {
     }
 }
 
-/// Opens the port on all addresses, of IPv6 too where the system has it.
-fn listen(config: &Config) -> Result<(TcpListener, IpAddr), ConfigError> {
-    let open = |ip: IpAddr| {
-        let listener = std::net::TcpListener::bind(SocketAddr::new(ip, config.port))?;
-        listener.set_nonblocking(true)?;
-        Ok((TcpListener::from_std(listener)?, ip))
-    };
-    open(Ipv6Addr::UNSPECIFIED.into())
-        .or_else(|_: std::io::Error| open(Ipv4Addr::UNSPECIFIED.into()))
-        .map_err(|error| taken(config, &error))
-}
-
 fn taken(config: &Config, error: &std::io::Error) -> ConfigError {
     let port = config.port;
     let what = match error.kind() {
@@ -123,19 +111,14 @@ fn taken(config: &Config, error: &std::io::Error) -> ConfigError {
 
 /// Receives players until told to stop, and then waits for those who are there.
 async fn receive(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
-    let mut visits = JoinSet::new();
-    let mut addresses: HashMap<Id, IpAddr> = HashMap::new();
+    let mut visitors = Visitors::new(MOST_VISITS, MOST_OF_ONE_ADDRESS);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
+                Ok((stream, from)) if !visitors.has_room(from.ip()) => turn_away(stream),
                 Ok((stream, from)) => {
-                    let ip = from.ip();
-                    let of_it = addresses.values().filter(|address| **address == ip).count();
-                    if visits.len() >= MOST_VISITS || of_it >= MOST_OF_ONE_ADDRESS {
-                        turn_away(stream);
-                    } else if let Some(visit) = Visit::new(&stream, from, Arc::clone(&shared)) {
-                        let task = visits.spawn(visit.run(stream, stopped.clone()));
-                        addresses.insert(task.id(), ip);
+                    if let Some(visit) = Visit::new(&stream, from, Arc::clone(&shared)) {
+                        visitors.receive(from.ip(), visit.run(stream, stopped.clone()));
                     }
                 }
                 Err(error) => {
@@ -143,15 +126,12 @@ async fn receive(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch:
                     tokio::time::sleep(BREATH).await;
                 }
             },
-            Some(ended) = visits.join_next_with_id() => {
-                let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
-                addresses.remove(&id);
-            }
+            () = visitors.one_goes() => {}
             () = told(&mut stopped) => break,
         }
     }
     drop(listener);
-    while visits.join_next().await.is_some() {}
+    visitors.all_go().await;
 }
 
 /// Waits until told to stop.

@@ -17,13 +17,14 @@ pub mod listen;
 mod sender;
 
 use crate::config::{Config, ConfigError};
+use crate::doorstep;
 use crate::programs::Programs;
 use discovery::Registration;
 use proto::station::Identity;
 use proto::station::ring::Ring;
 use sender::Sender;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -114,14 +115,9 @@ impl Drop for Station {
     }
 }
 
-/// Opens the port on all addresses, of IPv6 too where the system has it.
+/// Opens the port, or says what to change.
 fn open(config: &Config, port: u16) -> Result<TcpListener, ConfigError> {
-    let open = |ip: IpAddr| {
-        let listener = std::net::TcpListener::bind(SocketAddr::new(ip, port))?;
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
-    };
-    open(Ipv6Addr::UNSPECIFIED.into()).or_else(|_| open(Ipv4Addr::UNSPECIFIED.into())).map_err(|error| {
+    let (listener, _) = doorstep::open(port).map_err(|error| {
         let what = match error.kind() {
             std::io::ErrorKind::AddrInUse => format!(
                 "TCP port {port} is taken by another program, perhaps a second station: end that one, or set \
@@ -131,7 +127,8 @@ fn open(config: &Config, port: u16) -> Result<TcpListener, ConfigError> {
         };
         let key = if config.has("station.port") { "station.port" } else { "station" };
         config.wrong(key, what)
-    })
+    })?;
+    Ok(listener)
 }
 
 /// Any number: the standard library seeds its hash tables with such.

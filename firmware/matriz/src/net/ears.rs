@@ -154,7 +154,7 @@ impl Ears {
             if let Change::Open(Opening { ip, payload_type, socket, .. }) = change
                 && self.ears.len() < SLOTS
             {
-                let gate = Gate { ip, payload_type, stream: None, heard: clock::now(), allowance: BURST };
+                let gate = Gate::new(ip, payload_type, clock::now());
                 self.ears.push(Ear { slot, socket, gate });
             }
         }
@@ -178,6 +178,10 @@ impl Ears {
 }
 
 impl Gate {
+    fn new(ip: IpAddr, payload_type: u8, now: Time) -> Gate {
+        Gate { ip, payload_type, stream: None, heard: now, allowance: BURST }
+    }
+
     /// A packet to the engine, if it is one of the guest's.
     fn deliver(
         &mut self,
@@ -289,13 +293,7 @@ mod tests {
 
     #[test]
     fn one_stream_at_a_time_and_the_next_when_that_is_silent() {
-        let mut gate = Gate {
-            ip: [192, 0, 2, 1].into(),
-            payload_type: 96,
-            stream: None,
-            heard: Time(0),
-            allowance: BURST,
-        };
+        let mut gate = Gate::new([192, 0, 2, 1].into(), 96, Time(0));
         let at = |milliseconds| Time(0) + Duration::from_millis(milliseconds);
         let mut admits = |ssrc, milliseconds| {
             gate.admits(None, &Header { payload_type: 96, ssrc, ..Header::default() }, at(milliseconds))
@@ -306,13 +304,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_cut_to_what_opus_can_be() {
-        let mut gate = Gate {
-            ip: [192, 0, 2, 1].into(),
-            payload_type: 96,
-            stream: None,
-            heard: Time(0),
-            allowance: BURST,
-        };
+        let mut gate = Gate::new([192, 0, 2, 1].into(), 96, Time(0));
         let header = Header { payload_type: 96, ..Header::default() };
         let passed = (0..100_000).filter(|n| gate.admits(None, &header, Time::from_micros(n * 10))).count();
         assert!((1_000..1_250).contains(&passed), "{passed} in a second");

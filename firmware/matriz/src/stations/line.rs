@@ -4,15 +4,14 @@
 //! says nonsense is told so in the original's words and costs nobody else anything.
 
 use super::canonical;
+use crate::doorstep::Visitors;
 use proto::station::line::{Command, GREETING, Lines, Reply};
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{Id, JoinSet};
 
 /// Most connections at a time, and of one address. Each lasts a moment. Our choice.
 const MOST_VISITS: usize = 64;
@@ -37,18 +36,15 @@ pub struct Wish {
 
 /// Receives listeners for ever.
 pub async fn receive(listener: TcpListener, wishes: mpsc::Sender<Wish>) {
-    let mut visits = JoinSet::new();
-    let mut addresses: HashMap<Id, IpAddr> = HashMap::new();
+    let mut visitors = Visitors::new(MOST_VISITS, MOST_OF_ONE_ADDRESS);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
                     let from = canonical(from);
-                    let of_it = addresses.values().filter(|address| **address == from.ip()).count();
                     // One too many is closed without a word: there is none for that.
-                    if visits.len() < MOST_VISITS && of_it < MOST_OF_ONE_ADDRESS {
-                        let task = visits.spawn(visit(stream, from, wishes.clone()));
-                        addresses.insert(task.id(), from.ip());
+                    if visitors.has_room(from.ip()) {
+                        visitors.receive(from.ip(), visit(stream, from, wishes.clone()));
                     }
                 }
                 Err(error) => {
@@ -56,10 +52,7 @@ pub async fn receive(listener: TcpListener, wishes: mpsc::Sender<Wish>) {
                     tokio::time::sleep(BREATH).await;
                 }
             },
-            Some(ended) = visits.join_next_with_id() => {
-                let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
-                addresses.remove(&id);
-            }
+            () = visitors.one_goes() => {}
         }
     }
 }
