@@ -3,6 +3,7 @@
 //! Read by the network threads, the control loop and the simulated card; handed as `now` to whatever
 //! decides.
 
+use nix::sys::time::{TimeSpec, TimeValLike};
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 use proto::units::Time;
 use std::time::Duration;
@@ -13,8 +14,8 @@ pub fn now() -> Time {
 }
 
 /// When something happened that the kernel stamped with its wall clock.
-pub fn from_wall_clock(stamp: nix::sys::time::TimeSpec) -> Time {
-    let age = read(ClockId::CLOCK_REALTIME).0 - (stamp.tv_sec() * 1_000_000_000 + stamp.tv_nsec());
+pub fn from_wall_clock(stamp: TimeSpec) -> Time {
+    let age = read(ClockId::CLOCK_REALTIME).0 - stamp.num_nanoseconds();
     // A wall clock that is being set must not make packets come from the future or from last year.
     Time(now().0 - age.clamp(0, 1_000_000_000))
 }
@@ -35,8 +36,7 @@ pub fn sleep_until(at: Time) {
 }
 
 fn read(clock: ClockId) -> Time {
-    let time = clock_gettime(clock).expect("Linux has this clock");
-    Time(time.tv_sec() * 1_000_000_000 + time.tv_nsec())
+    Time(clock_gettime(clock).expect("Linux has this clock").num_nanoseconds())
 }
 
 #[cfg(test)]
@@ -56,6 +56,6 @@ mod tests {
         let stamp = clock_gettime(ClockId::CLOCK_REALTIME).unwrap();
         let before = now();
         assert!(from_wall_clock(stamp) <= before + Duration::from_millis(1));
-        assert!(from_wall_clock(nix::sys::time::TimeSpec::new(0, 0)) <= before);
+        assert!(from_wall_clock(TimeSpec::new(0, 0)) <= before);
     }
 }

@@ -17,6 +17,7 @@ pub mod recorded;
 pub mod rtsp;
 pub mod sound;
 
+use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
 use process::Process;
 use proto::units::Time;
@@ -155,7 +156,7 @@ impl Rendezvous {
 /// Now, on the clock that the boxes count by.
 pub fn now() -> Time {
     let time = clock_gettime(ClockId::CLOCK_MONOTONIC_RAW).unwrap();
-    Time(time.tv_sec() * 1_000_000_000 + time.tv_nsec())
+    Time(time.num_nanoseconds())
 }
 
 /// A TCP port at which nobody listens now.
