@@ -50,6 +50,15 @@ image: packages ## build the SD card's image into out; BUILDROOT_DIR= uses a tre
 	@.ci/install image
 	@.ci/rust image/build $(IMAGE)
 
+.PHONY: bundle
+bundle: built = out/buildroot/$(or $(IMAGE),matriz_rpi2)/images
+bundle: version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+bundle: ## make an update of what `make image` built, or of ROOT= and BOOT=; KEY= and CERT= sign it (docs/release.md)
+	@.ci/install bundle
+	@mkdir -p out
+	@image/bundle "$(or $(ROOT),$(built)/rootfs.squashfs)" "$(or $(BOOT),$(built)/boot)" $(version) \
+		"$(or $(OUT),out/$(subst _,-,$(or $(IMAGE),matriz_rpi2))-$(version).raucb)"
+
 .PHONY: check-image-config
 check-image-config: ## check buildroot-external in a tree of Buildroot; BUILDROOT_DIR= names its folder
 	@.ci/install image-check
