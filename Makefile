@@ -53,7 +53,8 @@ image: packages ## build the SD card's image into out; BUILDROOT_DIR= uses a tre
 .PHONY: bundle
 bundle: built = out/buildroot/$(or $(IMAGE),matriz_rpi2)/images
 bundle: version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
-bundle: ## make an update of what `make image` built, or of ROOT= and BOOT=; KEY= and CERT= sign it (docs/release.md)
+bundle: ## make an update of what `make image` built; KEY= and CERT= sign it (docs/release.md)
+	@[ "$(BOOT)" ] || [ -d $(built)/boot ] || { echo "Nothing is built: make image first, or say ROOT= and BOOT=." >&2; exit 1; }
 	@.ci/install bundle
 	@mkdir -p out
 	@image/bundle "$(or $(ROOT),$(built)/rootfs.squashfs)" "$(or $(BOOT),$(built)/boot)" $(version) \

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # `here` and `work` come from whoever sources this
 # What image/assemble and image/bundle have in common, which source this file: the limits of the card, its FAT file
 # systems, and the boot partition of a slot. Before: `here`, the folder image/, and `work`, a folder to work in.
 # The same input makes the same bytes: no time of day, no random number, files in the order of their names.

@@ -94,7 +94,7 @@ fn who_signed_a_bundle_decides_who_takes_it() {
         let output = run(&mut bundle(&input, bundle_of, signer));
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{told}");
-        assert_eq!(told.contains("is for development images only"), !by_release, "{bundle_of}: {told}");
+        assert_eq!(told.contains("No box with a release takes "), !by_release, "{bundle_of}: {told}");
         for (image, takes) in [(&release, by_release), (&development, by_development)] {
             let output = run(&mut info(image, &input.path(bundle_of)));
             let said = String::from_utf8_lossy(&output.stderr);
