@@ -162,7 +162,12 @@ fn the_units_are_good() {
     let own = repository().join("overlays/rootfs/usr/lib/systemd/system");
     let mut units: Vec<String> =
         fs::read_dir(own).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    units.retain(|name| !name.ends_with(".d")); // what is added to the units of others
+    // What is added to a unit of others, here to a stand-in for it.
+    for unit in units.iter_mut().filter(|name| name.ends_with(".d")) {
+        unit.truncate(unit.len() - 2);
+        let stand_in = "[Unit]\nDescription=Another's\n[Service]\nExecStart=/usr/bin/sh\n";
+        write(&root.path().join("usr/lib/systemd/system").join(unit), stand_in);
+    }
     units.sort();
     assert!(units.len() >= 8, "{units:?}");
     assert_eq!(verify(&units), (true, String::new()));
