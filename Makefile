@@ -65,6 +65,27 @@ check-image-config: ## check buildroot-external in a tree of Buildroot; BUILDROO
 	@.ci/install image-check
 	@image/check-config "$(or $(BUILDROOT_DIR),out/buildroot/source)"
 
+.PHONY: boot
+boot: card ## start the card's image in an emulated Raspberry Pi 2; the console is this terminal
+	@exec image/emulator/boot out/emulator/card.img
+
+.PHONY: boot-test
+boot-test: card-and-host ## start it unattended and go through what a box must do
+	@image/emulator/boot-test out/emulator/card.img $(TARGET)/debug $(ARGS)
+
+.PHONY: soak-test
+soak-test: card-and-host ## for hours: cut its power at random moments, pull its sound card, and all of the above again
+	@image/emulator/soak-test out/emulator/card.img $(TARGET)/debug $(ARGS)
+
+.PHONY: card-and-host
+card-and-host: card
+	@$(CARGO) build --locked 2>&1 | { grep --line-buffered -v '^ *Finished' >&2 || true; }; exit $${PIPESTATUS[0]}
+
+.PHONY: card
+card: packages
+	@.ci/install arm emulator
+	@image/emulator/build
+
 .PHONY: lint
 lint: ## check the form only: rustfmt, clippy, rustdoc
 	@.ci/rust .ci/test --lint

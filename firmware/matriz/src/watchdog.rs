@@ -54,6 +54,9 @@ impl Line {
     }
 
     fn tell(&mut self, state: State) {
+        if let (None | Some(State::NoCard), State::Playing(cycles)) = (self.last, state) {
+            tracing::info!("the card runs: {cycles} cycles"); // a start is measured by the journal's time of this
+        }
         if let Some(text) = words(self.last, state) {
             // A manager that is not listening is no reason to stop the music.
             let _ = self.socket.send_to_addr(text.as_bytes(), &self.manager);
