@@ -25,8 +25,8 @@ from pathlib import Path
 # What is said on the command line beside what the card says. The watchdog resets the emulated machine as soon as it is
 # opened; the pins are reached through /dev/mem there.
 EXTRA = (
-    "matriz.emulator systemd.watchdog_sec=0 systemd.default_device_timeout_sec=240 iomem=relaxed "
-    "earlycon=pl011,mmio32,0x3f201000 TERM=dumb"
+    "matriz.emulator systemd.watchdog_sec=0 iomem=relaxed "
+    "earlycon=pl011,mmio32,0x3f201000 TERM=dumb systemd.journald.forward_to_console=1"
 )
 
 RESTART = re.compile(r"reboot: (Restarting system|Power down|System halted)(?: with command '([^']*)')?")
@@ -210,7 +210,8 @@ class Machine:
             run(Path(__file__).parent / "qemu").strip(), "-M", "raspi2b", "-display", "none", "-no-reboot", "-nodefaults",
             "-kernel", self.work / "uImage", "-initrd", self.work / "initramfs", "-dtb", self.work / "dtb",
             "-append", boot["cmdline.txt"].decode().strip() + " " + EXTRA,
-            "-drive", f"file={self.card.file},if=sd,format=raw",
+            # What a killed QEMU has written is kept by this computer's own memory.
+            "-drive", f"file={self.card.file},if=sd,format=raw,cache=unsafe",
             "-chardev", f"{'stdio,signal=off' if to_terminal else 'null'},id=console,logfile={self.console},logappend=off",
             "-serial", "chardev:console",
             "-qmp", f"unix:{self.work / 'qmp'},server=on,wait=off",

@@ -125,11 +125,12 @@ class Host:
 
 
 def tone_in(file, begin=0):
-    """Seconds of the WAV, from that byte on, in which the tone has over nine tenths of the power.
+    """Seconds of the WAV, from that byte on, in which the tone is: pieces of 10 ms of which it has nine tenths of the power.
 
-    The file may still be written to, so its header says nothing: 16 bits, 2 channels, 48 kHz.
+    Emulated sound has a gap every few of those. The file may still be written to, so its header says nothing: 16 bits,
+    2 channels, 48 kHz.
     """
-    frames = RATE // 10
+    frames = RATE // 100
     turn = 2 * math.pi * TONE / RATE
     wave = [(math.cos(turn * n), math.sin(turn * n)) for n in range(frames)]
     data = Path(file).read_bytes()[44 + begin // 4 * 4:]
@@ -142,7 +143,7 @@ def tone_in(file, begin=0):
         real = sum(sample * c for sample, (c, _) in zip(left, wave))
         imaginary = sum(sample * s for sample, (_, s) in zip(left, wave))
         found += 2 * (real * real + imaginary * imaginary) / frames**2 / power > 0.9
-    return found / 10
+    return found / 100
 
 
 class Trial:
