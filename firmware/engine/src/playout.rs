@@ -7,18 +7,13 @@
 //! by how the cycles lie now, and a histogram that remembers rare delays. Sources: R. Ramjee et al. (1994), M. Narbutt and L. Murphy (2003) for
 //! depth from the distribution of delays; the price is ours (docs/decisions/0008).
 
+mod late;
+
 use crate::MAX_CYCLE;
 use crate::resample::AHEAD;
+use late::{BELOW, BIN, BINS, BREAK, Bins, Histogram, Lags};
 use proto::control::Depth;
 use std::collections::VecDeque;
-use std::ops::Range;
-
-/// Width of a bin, in frames: a twenty-fourth of a millisecond.
-const BIN: f64 = 2.0;
-
-/// Bins: from 2 ms below the envelope to 78 ms above it; more is counted in the last.
-const BINS: usize = 1_920;
-const BELOW: f64 = 48.0;
 
 /// The least step that is told apart, in frames.
 pub const LEAST_STEP: usize = 8;
@@ -45,9 +40,15 @@ const REACH: f64 = AHEAD as f64 + 1.0;
 fn price(depth: Depth) -> f64 {
     match depth {
         Depth::Tight => 0.004,
-        Depth::Balanced => 0.000_75,
+        Depth::Balanced => 0.000_45,
         Depth::Safe => 0.000_03,
     }
+}
+
+/// For how much of a break a packet of so many frames counts at least when it is late: as much as it would have filled.
+/// Safe is for whom each is a whole one.
+fn least(depth: Depth, packet: f64) -> f64 {
+    if depth == Depth::Safe { BREAK } else { packet.min(BREAK) }
 }
 
 /// The same for the last seconds alone, whatever the user's choice: a stall or two in 2 s are no other line, and what
@@ -78,6 +79,8 @@ pub struct Turns {
     pub step: f64,
     /// How long before its cycle a packet must have come.
     pub guard: f64,
+    /// How long a packet is.
+    pub packet: f64,
 }
 
 /// The same in whole parts of a frame: hundreds of packets are judged at a time, and the processor of a small box divides
@@ -121,14 +124,13 @@ struct Recent {
 
 /// Depth of one peer's buffer.
 pub struct Playout {
+    depth: Depth,
     /// What a frame of depth costs, as a share of packets.
     price: f64,
-    margin: f64,
-    bearable: f64,
     /// The last packets, the oldest first; more than the last seconds' are not looked at.
     recent: VecDeque<Recent>,
     /// How many of them need each lag.
-    needs: Box<[u32; LAGS]>,
+    needs: Box<[f64; LAGS]>,
     /// Delays, and those of copies that came in the place of their packets.
     delays: Histogram,
     copies: Histogram,
@@ -141,9 +143,8 @@ impl Playout {
     pub fn new(depth: Depth) -> Self {
         let price = price(depth) / 48.0;
         let [delays, copies] = std::array::from_fn(|_| Histogram::new());
-        let (recent, needs) = (VecDeque::with_capacity(MOST_RECENT), Box::new([0; LAGS]));
-        let (margin, bearable) = (margin(depth), bearable(depth));
-        Playout { price, margin, bearable, recent, needs, delays, copies, start: 0 }
+        let (recent, needs) = (VecDeque::with_capacity(MOST_RECENT), Box::new([0.0; LAGS]));
+        Playout { depth, price, recent, needs, delays, copies, start: 0 }
     }
 
     /// Forgets everything.
@@ -184,10 +185,10 @@ impl Playout {
         // Where packets fit the cycles, a rare one finds a cycle as all do; else it has to wait as long as those do.
         let wait =
             if turns.step < turns.cycle { self.shortest_wait(usual, turns) - BIN } else { turns.guard };
-        let lags = Lags { phase, step: turns.step, wait };
+        let lags = Lags { phase, step: turns.step, wait, least: least(self.depth, turns.packet) };
         let price = self.price;
-        let rare = self.delays.cheapest(&lags, |late, lag| late / self.delays.total + price * lag);
-        let rare = rare + self.margin * (rare - usual).max(0.0);
+        let rare = self.delays.bins().cheapest(&lags, |late, lag| late / self.delays.total + price * lag);
+        let rare = rare + margin(self.depth) * (rare - usual).max(0.0);
         let depth = self.for_copies(usual.max(rare), &lags);
         let age = (frame - self.start) as f64 / CAUTION_LASTS;
         depth + REACH + CAUTION * (1.0 - age).clamp(0.0, 1.0)
@@ -202,23 +203,18 @@ impl Playout {
         let step = (turns.step * PARTS) as i32;
         // Of the first place, half a step before it: so division rounds.
         let first = (lag(0) * PARTS).round() as i32 - step / 2;
-        self.needs.fill(0);
-        let (mut most, mut least) = (0, LAGS);
+        self.needs.fill(0.0);
+        let (mut from, mut to) = (LAGS, 0);
         for recent in &self.recent {
             let place = ((parts.need(recent) - first).div_euclid(step).max(0) as usize).min(LAGS - 1);
-            self.needs[place] += 1;
-            (least, most) = (least.min(place), most.max(place));
+            self.needs[place] += 1.0;
+            (from, to) = (from.min(place), to.max(place + 1));
         }
-        let mut late = 0;
-        let mut best = (f64::INFINITY, 0.0);
-        for place in (least..=most).rev() {
-            let cost = f64::from(late) / self.recent.len() as f64 + price * lag(place);
-            if cost < best.0 {
-                best = (cost, lag(place));
-            }
-            late += self.needs[place];
-        }
-        best.1
+        let bins = Bins { weights: &self.needs[from..to], first: lag(from), width: turns.step };
+        let least = least(self.depth, turns.packet);
+        let lags = Lags { phase: lag(from), step: turns.step, wait: 0.0, least };
+        let count = self.recent.len() as f64;
+        bins.cheapest(&lags, |late, lag| late / count + price * lag)
     }
 
     /// The shortest time that a packet waits of those that are in time with this lag.
@@ -232,11 +228,15 @@ impl Playout {
     /// The depth, or more of it if too many copies are late and that saves them.
     fn for_copies(&self, depth: f64, lags: &Lags) -> f64 {
         let packets = (self.delays.total / self.delays.unit * self.copies.unit).max(1.0);
-        if self.copies.longer_than(depth - lags.wait) / packets <= self.bearable {
+        if self.copies.longer_than(depth - lags.wait) / packets <= bearable(self.depth) {
             return depth;
         }
         let price = self.price / COPY_COUNTS;
-        self.copies.cheapest(lags, |late, lag| late / packets + price * (lag - depth).max(0.0)).max(depth)
+        let lags = Lags { least: BREAK, ..*lags }; // each counts whole
+        self.copies
+            .bins()
+            .cheapest(&lags, |late, lag| late / packets + price * (lag - depth).max(0.0))
+            .max(depth)
     }
 
     /// Delay of a median packet, in frames above the envelope.
@@ -245,118 +245,12 @@ impl Playout {
     }
 }
 
-/// The lags that may be right: `phase` and every `step` from there; and how long before it a packet must have come.
-struct Lags {
-    phase: f64,
-    step: f64,
-    wait: f64,
-}
-
-/// Shares of delays by bin, older ones counting less and less.
-struct Histogram {
-    bins: Box<[f64; BINS]>,
-    total: f64,
-    /// Weight of the next entry; it grows instead of the old ones shrinking.
-    unit: f64,
-    /// Where the bins are that hold something: on most lines they are few.
-    used: Range<usize>,
-}
-
-impl Histogram {
-    fn new() -> Self {
-        Histogram { bins: Box::new([0.0; BINS]), total: 0.0, unit: 1.0, used: 0..0 }
-    }
-
-    fn clear(&mut self) {
-        self.bins.fill(0.0);
-        (self.total, self.unit, self.used) = (0.0, 1.0, 0..0);
-    }
-
-    /// Counts one delay; everything before it loses the share `forget` of its weight.
-    fn add(&mut self, frames: f64, forget: f64) {
-        self.count(frames);
-        self.forget(forget);
-    }
-
-    fn count(&mut self, frames: f64) {
-        let bin = Self::bin(frames);
-        self.bins[bin] += self.unit;
-        self.total += self.unit;
-        self.used = match self.used.is_empty() {
-            true => bin..bin + 1,
-            false => self.used.start.min(bin)..self.used.end.max(bin + 1),
-        };
-    }
-
-    fn forget(&mut self, share: f64) {
-        self.unit *= 1.0 + share;
-        if self.unit > 1e9 {
-            self.bins.iter_mut().for_each(|bin| *bin /= self.unit);
-            self.total /= self.unit;
-            self.unit = 1.0;
-            // Less than a hundredth of one packet is forgotten.
-            let holds = |bin: &f64| *bin > 0.01;
-            let start = self.bins.iter().position(holds).unwrap_or(0);
-            self.used = start..self.bins.iter().rposition(holds).map_or(0, |last| last + 1);
-        }
-    }
-
-    fn bin(frames: f64) -> usize {
-        ((frames + BELOW) / BIN).clamp(0.0, (BINS - 1) as f64) as usize
-    }
-
-    /// Upper edge of a bin, in frames.
-    fn edge(bin: usize) -> f64 {
-        (bin as f64 + 1.0) * BIN - BELOW
-    }
-
-    /// Weight of the delays that may be longer than `frames`.
-    fn longer_than(&self, frames: f64) -> f64 {
-        let first = Self::bin(frames).max(self.used.start);
-        self.bins[first..].iter().take(self.used.end.saturating_sub(first)).sum()
-    }
-
-    /// The lag for which `cost`, told the weight of what is late then and the lag in frames, is the least; 0 if
-    /// nothing was counted.
-    fn cheapest(&self, lags: &Lags, cost: impl Fn(f64, f64) -> f64) -> f64 {
-        let Lags { phase, step, wait } = *lags;
-        let (mut late, mut bin) = (self.total, self.used.start);
-        let mut best = (f64::INFINITY, 0.0);
-        // From the first lag with which anything is in time to the first with which everything is.
-        let mut lag = phase + ((Self::edge(bin) + wait - phase) / step).ceil() * step;
-        while bin < self.used.end {
-            while bin < self.used.end && Self::edge(bin) <= lag - wait {
-                late -= self.bins[bin];
-                bin += 1;
-            }
-            let cost = cost(if bin < self.used.end { late } else { 0.0 }, lag);
-            if cost < best.0 {
-                best = (cost, lag);
-            }
-            lag += step;
-        }
-        best.1
-    }
-
-    /// The delay that half of all do not exceed, in frames; 0 if nothing was counted.
-    fn median(&self) -> f64 {
-        let mut above = self.total / 2.0;
-        for bin in self.used.clone().rev() {
-            above -= self.bins[bin];
-            if above < 0.0 {
-                return Self::edge(bin);
-            }
-        }
-        0.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Cycles of one frame: any lag may be right.
-    const ANY: Turns = Turns { now: 0.0, cycle: 1.0, step: 1.0, guard: 0.0 };
+    const ANY: Turns = Turns { now: 0.0, cycle: 1.0, step: 1.0, guard: 0.0, packet: 120.0 };
 
     /// Later than caution.
     const LATER: i64 = 1_000_000;
@@ -375,10 +269,52 @@ mod tests {
         for depth in [Depth::Tight, Depth::Balanced, Depth::Safe] {
             assert!((80.0..=101.0).contains(&target(depth, 96.0)), "{depth:?}: as deep as the usual jitter");
         }
-        assert!(target(Depth::Tight, 132.0) < 101.0, "one in 800 is not worth that");
-        assert!(target(Depth::Balanced, 132.0) > 131.0, "but it is worth three quarters of one here");
+        assert!(target(Depth::Tight, 112.0) < 101.0, "one in 800 is not worth a third of a millisecond");
+        assert!(target(Depth::Balanced, 112.0) > 111.0, "but it is here");
         assert!(target(Depth::Balanced, 480.0) < 101.0, "and not 8 ms");
         assert!(target(Depth::Safe, 480.0) > 479.0, "but it is here");
+    }
+
+    #[test]
+    fn long_breaks_are_worth_more_delay_than_short_ones() {
+        // A stall of 30 ms every 1.5 s, or a single packet every second that comes a cycle too late.
+        let target = |stalls: bool| {
+            let mut playout = Playout::new(Depth::Balanced);
+            for packet in 0..24_000 {
+                let delay = match packet % if stalls { 600 } else { 400 } {
+                    into if stalls && into < 12 => 120.0 * (12 - into) as f64,
+                    0 => 60.0,
+                    _ => 0.0,
+                };
+                playout.handle(packet * 120, delay, 120.0);
+            }
+            let whole = Turns { now: 50.0, cycle: 120.0, step: 120.0, guard: 2.4, packet: 120.0 };
+            playout.target(LATER, &whole) - REACH
+        };
+        assert!(target(true) > 720.0, "of a stall of 30 ms less than 15 are left: {}", target(true));
+        assert_eq!(target(false), 50.0, "what is hardly heard buys no cycle");
+    }
+
+    #[test]
+    fn a_handful_of_late_packets_buys_no_cycle() {
+        // Packets of 128 frames for cycles of 128, as of plain samples, and a computer that is not quite still: in 12 s
+        // five times two in a row are late, by a cycle and by two.
+        let target = |depth, stalls: i64| {
+            let mut playout = Playout::new(depth);
+            for packet in 0..4_500 {
+                let delay = match packet % (4_500 / stalls) {
+                    10 => 200.0,
+                    11 => 100.0,
+                    _ => 0.0,
+                };
+                playout.handle(packet * 128, delay, 128.0);
+            }
+            let whole = Turns { now: 64.0, cycle: 128.0, step: 128.0, guard: 2.4, packet: 128.0 };
+            playout.target(LATER, &whole) - REACH
+        };
+        assert_eq!(target(Depth::Balanced, 5), 64.0);
+        assert!(target(Depth::Safe, 5) >= 64.0 + 2.0 * 128.0, "but it does here");
+        assert!(target(Depth::Balanced, 50) > 64.0, "and so do many");
     }
 
     #[test]
@@ -432,12 +368,14 @@ mod tests {
         };
         // A packet for each cycle, delays of up to 2 ms: the first cycle after that, wherever it lies.
         let whole = |now, guard| {
-            target(&Turns { now, cycle: 120.0, step: 120.0, guard }, &|packet| (packet % 96) as f64)
+            target(&Turns { now, cycle: 120.0, step: 120.0, guard, packet: 120.0 }, &|packet| {
+                (packet % 96) as f64
+            })
         };
         assert_eq!([whole(97.0, 0.0), whole(110.0, 0.0), whole(50.0, 0.0)], [97.0, 110.0, 170.0]);
         assert_eq!(whole(97.0, 4.0), 217.0, "too near");
         // Packets of 120 frames in cycles of 128, which are sent when the speaker's cycle of 128 ends.
-        let odd = Turns { now: 47.0, cycle: 128.0, step: 8.0, guard: 0.0 };
+        let odd = Turns { now: 47.0, cycle: 128.0, step: 8.0, guard: 0.0, packet: 120.0 };
         let sent = |packet: i64| (-packet * 120).rem_euclid(128) as f64;
         assert_eq!(target(&odd, &sent), 120.0 + 47.0, "as long as arithmetic asks for, and no more");
         let rare = |packet: i64| sent(packet) + if packet % 800 == 400 { 480.0 } else { 0.0 };

@@ -243,6 +243,7 @@ impl Receive {
             cycle: cycle.frames as f64,
             step: gcd(self.packet, cycle.frames).max(LEAST_STEP) as f64,
             guard: GUARD.max(-self.drift.ppm() * 1e-6 * FORESIGHT),
+            packet: self.packet as f64,
         }
     }
 
