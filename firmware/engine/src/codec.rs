@@ -169,6 +169,18 @@ mod tests {
     }
 
     #[test]
+    fn plain_samples_are_rounded_to_the_nearest() {
+        for (sample, nearest) in
+            [(0.4, 0), (0.6, 1), (1.5, 2), (-0.4, 0), (-0.6, -1), (-1.5, -2), (f32::NAN, 0)]
+        {
+            let mut bytes = [0; 2];
+            let mut encoder = Encoder::new(format(Encoding::L16, Layout::Mono), 0);
+            assert_eq!(encoder.encode(&[sample / FULL_16], &mut bytes), 2);
+            assert_eq!(i16::from_be_bytes(bytes), nearest, "{sample}");
+        }
+    }
+
+    #[test]
     fn the_library_is_the_system_s() {
         let version = audiopus::version();
         let output = std::process::Command::new("pkg-config").args(["--modversion", "opus"]).output();

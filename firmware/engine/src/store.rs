@@ -11,7 +11,8 @@ const CELLS: usize = 128;
 /// How far behind the newest packet a missing one is given up, in packets.
 const WINDOW: u32 = 128;
 
-#[derive(Clone)]
+/// What is known of a packet.
+#[derive(Clone, Copy, Default)]
 struct Cell {
     used: bool,
     timestamp: i64,
@@ -19,26 +20,19 @@ struct Cell {
     end: i64,
     format: Format,
     len: u16,
-    bytes: [u8; MAX_PAYLOAD],
 }
 
 /// Packets by timestamp.
 pub struct Store {
-    cells: Box<[Cell]>,
+    cells: Box<[Cell; CELLS]>,
+    /// What is in them, apart: the cells are looked through for each packet, and lie close together so.
+    payloads: Box<[[u8; MAX_PAYLOAD]]>,
 }
 
 impl Store {
     /// An empty store.
     pub fn new() -> Self {
-        let empty = Cell {
-            used: false,
-            timestamp: 0,
-            end: 0,
-            format: Format::default(),
-            len: 0,
-            bytes: [0; MAX_PAYLOAD],
-        };
-        Store { cells: vec![empty; CELLS].into() }
+        Store { cells: Box::new([Cell::default(); CELLS]), payloads: vec![[0; MAX_PAYLOAD]; CELLS].into() }
     }
 
     /// Empties it.
@@ -51,19 +45,13 @@ impl Store {
     pub fn insert(&mut self, timestamp: i64, frames: usize, arrival: &Arrival) {
         let same = |cell: &Cell| cell.used && cell.timestamp == timestamp;
         let place = self.cells.iter().position(same);
-        let cell = match place.or_else(|| self.cells.iter().position(|cell| !cell.used)) {
-            Some(place) => &mut self.cells[place],
-            None => {
-                let last = self.cells.iter_mut().max_by_key(|cell| cell.timestamp);
-                last.expect("the store has cells")
-            }
-        };
-        cell.used = true;
-        cell.timestamp = timestamp;
-        cell.end = timestamp + frames as i64;
-        cell.format = arrival.format;
-        cell.len = arrival.len;
-        cell.bytes[..arrival.payload().len()].copy_from_slice(arrival.payload());
+        let place = place.or_else(|| self.cells.iter().position(|cell| !cell.used));
+        let last =
+            || (0..CELLS).max_by_key(|place| self.cells[*place].timestamp).expect("the store has cells");
+        let place = place.unwrap_or_else(last);
+        let Arrival { format, len, .. } = *arrival;
+        self.cells[place] = Cell { used: true, timestamp, end: timestamp + frames as i64, format, len };
+        self.payloads[place][..arrival.payload().len()].copy_from_slice(arrival.payload());
     }
 
     /// Drops every packet before `timestamp`; their turn is over.
@@ -73,9 +61,10 @@ impl Store {
 
     /// Takes out the packet that begins at `timestamp` and hands its format and payload to `with`.
     pub fn take<T>(&mut self, timestamp: i64, with: impl FnOnce(Format, &[u8]) -> T) -> Option<T> {
-        let cell = self.cells.iter_mut().find(|cell| cell.used && cell.timestamp == timestamp)?;
+        let place = self.cells.iter().position(|cell| cell.used && cell.timestamp == timestamp)?;
+        let cell = &mut self.cells[place];
         cell.used = false;
-        Some(with(cell.format, &cell.bytes[..usize::from(cell.len)]))
+        Some(with(cell.format, &self.payloads[place][..usize::from(cell.len)]))
     }
 
     /// Whether the packet that begins at `timestamp` waits here.

@@ -56,7 +56,8 @@ impl Encoder {
     pub fn encode(&mut self, frames: &[f32], out: &mut [u8]) -> usize {
         match (self.format.encoding, &mut self.opus[..]) {
             (Encoding::L16, _) => write_samples(frames, out, |sample| {
-                let whole = (sample * FULL_16).round().clamp(-FULL_16, FULL_16 - 1.0) as i16;
+                // Rounds; what is too large becomes the largest, as such casts do. `round` is a call for each sample.
+                let whole = (sample * FULL_16 + 0.5_f32.copysign(sample)) as i16;
                 whole.to_be_bytes()
             }),
             (Encoding::L24, _) => write_samples(frames, out, |sample| {
