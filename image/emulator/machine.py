@@ -324,7 +324,7 @@ class Machine:
         def greeting():
             try:
                 with socket.create_connection(("127.0.0.1", self.ssh_port), 5) as link:
-                    link.settimeout(10)
+                    link.settimeout(60)
                     return link.recv(64).startswith(b"SSH-")
             except OSError:
                 return False
@@ -338,12 +338,19 @@ class Machine:
         ]
 
     def ssh(self, command, seconds=240, user="root", key=None, check=True, stdin=None):
-        """What a command on the box prints."""
-        try:
-            done = subprocess.run([*self.ssh_words(user, key), command], capture_output=True, text=True, timeout=seconds,
-                                  stdin=stdin or subprocess.DEVNULL)
-        except subprocess.TimeoutExpired:
-            raise Trouble(f"{command!r} on the box took longer than {seconds} s") from None
+        """What a command on the box prints; with `check=False`, (exit code, standard output, standard error).
+
+        A connection that breaks before there is a command on it is tried again: sshd drops some when many come at once.
+        """
+        for _ in range(5):
+            try:
+                done = subprocess.run([*self.ssh_words(user, key), command], capture_output=True, text=True,
+                                      timeout=seconds, stdin=stdin or subprocess.DEVNULL)
+            except subprocess.TimeoutExpired:
+                raise Trouble(f"{command!r} on the box took longer than {seconds} s") from None
+            if done.returncode != 255 or "kex_exchange_identification" not in done.stderr:
+                break
+            time.sleep(2)
         if check and done.returncode:
             raise Trouble(f"{command!r} on the box: exit code {done.returncode}: {(done.stderr + done.stdout).strip()}")
         return done.stdout if check else (done.returncode, done.stdout, done.stderr)
