@@ -1,14 +1,15 @@
-//! The computer that the box is, as its status shows it: version, address, temperature, sound card.
+//! The computer that the box is, as its status shows it: version, system, address, temperature, sound card.
 //!
 //! Read from the kernel's files below a root (`/`, or a test's folder), and seldom: nothing here is urgent.
 //! [`crate::people`] asks; the doctor (`cli/doctor.rs`) looks at more of the same files.
 
+use crate::system;
 use proto::control::Machine;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How often the temperature is read.
+/// How often its files are read.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// The longest of the kernel's files that is read.
@@ -41,6 +42,8 @@ impl Computer {
         if self.read.is_none_or(|read| read.elapsed() >= EVERY) {
             self.read = Some(Instant::now());
             self.machine.celsius = celsius(&self.root);
+            self.machine.system =
+                text(&self.root, system::FACTS).and_then(|text| serde_json::from_str(&text).ok());
         }
         self.machine.clone()
     }
@@ -123,6 +126,22 @@ mod tests {
             file(root, &format!("sys/class/thermal/thermal_zone{zone}/temp"), temp);
         }
         assert_eq!(Computer::new(root, &[]).machine().celsius, Some(48.312));
+    }
+
+    #[test]
+    fn the_system_is_shown_on_a_box_and_its_trial_as_it_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut computer = Computer::new(folder.path(), &[]);
+        assert_eq!(computer.machine().system, None);
+        let facts = r#"{"slot":"B","version":"1.1.0","pending":"on trial, else back to 1.0.0"}"#;
+        file(folder.path(), system::FACTS, facts);
+        computer.read = None; // the five seconds are over
+        let system = computer.machine().system.unwrap();
+        assert_eq!((system.slot.as_str(), system.version.as_str(), system.failed), ("B", "1.1.0", None));
+        assert_eq!(system.pending.as_deref(), Some("on trial, else back to 1.0.0"));
+        file(folder.path(), system::FACTS, "{\"slot\":");
+        computer.read = None;
+        assert_eq!(computer.machine().system, None);
     }
 
     #[test]

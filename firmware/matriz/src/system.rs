@@ -2,15 +2,18 @@
 //!
 //! `matriz system VERB`, called by the units in `overlays/`: `data` makes the data partition fit to be mounted,
 //! `boot` takes over the settings from the set-up partition, `tune` makes the machine a realtime one,
-//! `jackd` starts the sound server on the right card. Every decision takes the folder that stands for `/`
+//! `jackd` starts the sound server on the right card, `health` judges the start, `slots` says which of the two systems
+//! on the card starts. Every decision takes the folder that stands for `/`
 //! as an argument, so that tests give it one of their own. What a person should know goes to `messages`.
 
 mod boot;
 mod card;
 mod data;
+mod health;
 mod messages;
 mod network;
 mod settings;
+mod slots;
 mod ssh;
 mod text;
 mod tune;
@@ -18,6 +21,7 @@ mod tune;
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The first FAT partition, which any computer reads: settings, keys, a README.
 const SETUP: &str = "setup";
@@ -28,6 +32,9 @@ const DATA: &str = "data";
 /// The box's folder, where its settings in force are and paths in them begin. `boot` lets it point to
 /// the data partition, or to memory where there is none.
 const BOX: &str = "run/matriz-system/box";
+
+/// What the box is to show of its two systems, for the service that plays; a file below `/`.
+pub use slots::FACTS;
 
 /// What the steps before the music have left for the person in front of the box.
 pub fn left_messages() -> Vec<String> {
@@ -53,6 +60,12 @@ enum Verb {
         /// The partition
         device: PathBuf,
     },
+    /// Judge this start: commit a system on trial, or go back to the old one
+    Health {
+        /// Seconds until the start must be healthy
+        #[arg(long, hide = true)]
+        limit: Option<u64>,
+    },
     /// Start the JACK server on the best sound card there is
     Jackd {
         /// Only print the command
@@ -61,6 +74,11 @@ enum Verb {
     },
     /// Show what needs a person
     Messages,
+    /// Say which of the two systems on the card starts, as RAUC asks it
+    Slots {
+        #[command(subcommand)]
+        verb: slots::Verb,
+    },
     /// Make the machine a realtime one, and say what is in force and what is not (then the exit code is 2)
     Tune {
         /// Change nothing
@@ -78,11 +96,15 @@ pub fn run(options: &Options) -> ExitCode {
     let done = match &options.verb {
         Verb::Boot => boot::run(&root).map(|()| ExitCode::SUCCESS),
         Verb::Data { device } => data::run(&root, device).map(|()| ExitCode::SUCCESS),
+        Verb::Health { limit } => {
+            health::run(&root, limit.map(Duration::from_secs)).map(|()| ExitCode::SUCCESS)
+        }
         Verb::Jackd { print } => card::run(&root, *print).map(|()| ExitCode::SUCCESS),
         Verb::Messages => {
             messages::read(&root).iter().for_each(|sentence| println!("{sentence}"));
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Slots { verb } => slots::run(&root, verb).map(|()| ExitCode::SUCCESS),
         Verb::Tune { check, json } => tune::run(&root, *check, *json),
     };
     done.unwrap_or_else(|error| {

@@ -5,7 +5,7 @@
 //! written down.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use proto::control::{CYCLE_TIMES, Command, Depth, Machine, PeerStatus, Sends, Status};
+use proto::control::{CYCLE_TIMES, Command, Depth, Machine, PeerStatus, Sends, Status, System};
 use proto::format::Format;
 use proto::units::Time;
 use serde_json::Value;
@@ -21,10 +21,14 @@ fn sends() -> Sends {
     Sends { format: Format::default(), packet_ms: 2.5, kbits: Some(96.0) }
 }
 
+fn system() -> System {
+    System { slot: String::new(), version: String::new(), pending: text(), failed: text() }
+}
+
 fn machine() -> Machine {
     Machine {
         version: String::new(),
-        system: text(),
+        system: Some(system()),
         address: text(),
         card: String::new(),
         plays: true,
@@ -111,6 +115,7 @@ fn every_field_of_the_status_is_described() {
     let json = |status: Status| serde_json::to_value(status).unwrap();
     assert_has(status_page, &json(status()), "the status");
     assert_has(status_page, &serde_json::to_value(machine()).unwrap(), "the machine");
+    assert_has(status_page, &serde_json::to_value(system()).unwrap(), "the system");
     assert_has(status_page, &serde_json::to_value(sends()).unwrap(), "what is sent");
     assert_has(peer_page, &serde_json::to_value(peer()).unwrap(), "a peer");
 }

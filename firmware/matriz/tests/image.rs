@@ -195,6 +195,7 @@ fn what_shall_run_is_switched_on_and_nothing_else() {
         "var.mount",
         "matriz-boot.service",
         "matriz.service",
+        "matriz-health.service",
         "matriz-sshd.service",
         "matriz-power-off.path",
         "systemd-networkd.service",
@@ -204,7 +205,7 @@ fn what_shall_run_is_switched_on_and_nothing_else() {
     for unit in ["getty@tty1.service", "systemd-pstore.service"] {
         assert_eq!(on(unit), "disabled", "{unit}");
     }
-    for unit in ["jackd.service", "setup.mount", "data.mount", "matriz-data.service"] {
+    for unit in ["jackd.service", "setup.mount", "data.mount", "matriz-data.service", "matriz-fall-back.service"] {
         assert_eq!(on(unit), "static", "{unit}: others want it");
     }
 }
@@ -223,12 +224,43 @@ fn the_file_that_asks_for_power_off_is_the_one_that_is_waited_for() {
 }
 
 #[test]
+fn a_gate_without_a_verdict_leads_back_into_the_old_slot_and_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let (programs, asked) = (root.join("bin"), root.join("asked"));
+    write(&programs.join("systemctl"), format!("#!/bin/sh\necho \"$@\" >'{}'\n", asked.display()));
+    fs::set_permissions(programs.join("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let falls_back = |slot: u8, autoboot: &str| {
+        write(&root.join("proc/cmdline"), format!("root=/dev/mmcblk0p{slot} rootfstype=squashfs\n"));
+        write(&root.join("setup/autoboot.txt"), autoboot);
+        let _ = fs::remove_file(&asked);
+        let script = repository().join("overlays/rootfs/usr/lib/matriz/fall-back");
+        must(Command::new(script).arg(root).env("PATH", &path));
+        fs::read_to_string(&asked).ok()
+    };
+    let shipped = read("image/setup/autoboot.txt");
+    let swapped = shipped.replace("=2", "=x").replace("=3", "=2").replace("=x", "=3");
+    let back = Some("--force reboot\n".to_owned());
+    assert_eq!(falls_back(5, &shipped), None, "committed");
+    assert_eq!(falls_back(6, &shipped), back, "on trial");
+    assert_eq!(falls_back(5, &swapped.replace('\n', "\r\n")), back, "on trial, and edited on Windows");
+    assert_eq!(falls_back(6, &swapped), None);
+    assert_eq!(falls_back(6, "nonsense"), None, "nobody knows: the box goes on");
+    assert_eq!(falls_back(2, &shipped), None, "no box");
+}
+
+#[test]
 fn a_finished_root_is_that_of_a_read_only_box() {
     let folder = root();
     let root = folder.path();
     let text = |path: &str| fs::read_to_string(root.join(path)).unwrap();
     assert_eq!(text("etc/machine-id"), "", "a new one in memory at every start");
     assert!(text("etc/os-release").contains("VERSION_ID=1.2.3\n"));
+    for script in ["boot-slots", "fall-back"] {
+        let mode = fs::metadata(root.join("usr/lib/matriz").join(script)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755, "{script} can be started");
+    }
     assert!(root.join("setup").is_dir() && root.join("data").is_dir() && root.join("var").is_dir());
     assert_eq!(
         fs::read_link(root.join("etc/resolv.conf")).unwrap(),

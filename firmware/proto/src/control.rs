@@ -348,10 +348,9 @@ pub struct Status {
 pub struct Machine {
     /// Version of the program.
     pub version: String,
-    /// Which of the two systems on the card runs, and what is to be said of it, for instance `A`; none where there
-    /// are no two.
+    /// Which of the two systems on the card runs; none where there are no two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub system: Option<String>,
+    pub system: Option<System>,
     /// The address by which the box is reached in its own network, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
@@ -366,6 +365,21 @@ pub struct Machine {
     /// Temperature of the processor in degrees Celsius, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub celsius: Option<f32>,
+}
+
+/// The system that runs, of the two on a box's card.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct System {
+    /// The slot that it is in, `A` or `B`.
+    pub slot: String,
+    /// Its version.
+    pub version: String,
+    /// A trial that waits or runs, in words. Mostly there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<String>,
+    /// What has failed, as in `1.1.0 failed: it did not start, running 1.0.0`. It stands until the next update.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// What somebody sends.

@@ -16,6 +16,13 @@ pub fn status(status: &Status) -> String {
     line("session", session(status).to_owned());
     line("input", input(status));
     line("card", card(status));
+    if let Some(system) = &status.machine.system {
+        let pending = system.pending.as_ref().map_or_else(String::new, |pending| format!(", {pending}"));
+        line("system", format!("{} in slot {}{pending}", system.version, system.slot));
+        if let Some(failed) = &system.failed {
+            line("update", failed.clone());
+        }
+    }
     if let Some(folder) = &status.recording {
         line("recording", folder.clone());
     }
@@ -86,7 +93,7 @@ pub fn settings(peer: &PeerStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::control::Machine;
+    use proto::control::{Machine, System};
 
     #[test]
     fn what_is_set_is_said_and_what_is_not_is_not() {
@@ -112,13 +119,30 @@ mod tests {
             peers: vec![lisboa],
             recording: Some("takes/a".to_owned()),
             messages: vec!["the disk is full".to_owned()],
-            machine: Machine { card: "Scarlett".to_owned(), plays: true, period: 120, ..Machine::default() },
+            machine: Machine {
+                card: "Scarlett".to_owned(),
+                plays: true,
+                period: 120,
+                system: Some(System {
+                    slot: "A".to_owned(),
+                    version: "1.0.0".to_owned(),
+                    pending: Some("1.2.0 is tried at the next start".to_owned()),
+                    failed: Some("1.1.0 failed: it did not start, running 1.0.0".to_owned()),
+                }),
+                ..Machine::default()
+            },
             ..quiet
         };
         let text = status(&loud);
-        for words in
-            ["muted, TOO LOUD", "takes/a", "the disk is full", "Scarlett, period 120", "volume -6.0 dB"]
-        {
+        for words in [
+            "muted, TOO LOUD",
+            "takes/a",
+            "the disk is full",
+            "Scarlett, period 120",
+            "volume -6.0 dB",
+            "1.0.0 in slot A, 1.2.0 is tried at the next start",
+            "1.1.0 failed: it did not start, running 1.0.0",
+        ] {
             assert!(text.contains(words), "{words} is missing:\n{text}");
         }
     }

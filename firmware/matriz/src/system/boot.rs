@@ -4,7 +4,7 @@
 //! need lies in `/run` afterwards. Nothing here keeps the box from starting: what is wrong becomes a sentence
 //! (`messages`), and the next best thing is done.
 
-use super::{BOX, DATA, Root, SETUP, messages, network, settings, ssh};
+use super::{BOX, DATA, Root, SETUP, messages, network, settings, slots, ssh};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 
@@ -17,11 +17,16 @@ const HOME_WITHOUT_DATA: &str = "var/lib/matriz";
 /// The user that the box plays as, from `overlays/`.
 const USER: &str = "matriz";
 
-/// Takes over what is on the set-up partition, and leaves the sentences of it.
+/// Counts the start, then takes over what is on the set-up partition, and leaves the sentences of it. The counting
+/// goes first, so that it is done whatever happens to the rest.
 ///
 /// # Errors
 /// Not even `/run` can be written.
 pub fn run(root: &Root) -> anyhow::Result<()> {
+    if slots::start(root) {
+        tracing::info!("the box restarts into the system that is to be tried");
+        return Ok(());
+    }
     let mut said = Vec::new();
     let name = host_name(root);
     if let Err(error) = std::fs::write(root.at("proc/sys/kernel/hostname"), &name) {
@@ -65,7 +70,7 @@ fn home(root: &Root, said: &mut Vec<String>) -> anyhow::Result<PathBuf> {
 }
 
 /// Whether a partition is mounted at `folder`. For a test's root: whether there is such a folder.
-fn is_there(root: &Root, folder: &str) -> bool {
+pub(super) fn is_there(root: &Root, folder: &str) -> bool {
     use std::os::unix::fs::MetadataExt;
     let device = |path: &Path| std::fs::metadata(path).map(|at| at.dev());
     match (device(&root.at(folder)), root.is_real()) {

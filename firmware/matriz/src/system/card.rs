@@ -58,6 +58,11 @@ pub fn run(root: &Root, print: bool) -> anyhow::Result<()> {
     Err(Command::new("jackd").args(arguments).exec()).context("jackd cannot be started")
 }
 
+/// Whether there is a card to play on.
+pub fn is_plugged(root: &Root) -> bool {
+    best(cards(root)).is_some()
+}
+
 /// A 2i2 before others, then one with inputs, then the first.
 fn best(mut cards: Vec<Card>) -> Option<Card> {
     cards.sort_by_key(|card| (!card.known, !card.records, card.number));

@@ -163,7 +163,7 @@ fn ship(root: &Root, request: &Path) -> anyhow::Result<()> {
 }
 
 /// The set-up partition is read-only but for this.
-fn remount(root: &Root, how: &str) -> anyhow::Result<()> {
+pub(super) fn remount(root: &Root, how: &str) -> anyhow::Result<()> {
     if !root.is_real() {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use super::{BESIDE_BAR, ROW, View, draw_bar, draw_head};
 use crate::letters::{TEXT, shorten, wrap};
 use crate::picture::Picture;
 use crate::verdict::short;
-use proto::control::Status;
+use proto::control::{Status, System};
 
 /// Letters of a fact.
 const LETTERS: usize = (BESIDE_BAR / TEXT.width) as usize;
@@ -49,12 +49,27 @@ fn facts(status: &Status) -> Vec<String> {
     });
     facts.push(counted(machine.xruns, "xrun", "xruns"));
     facts.push(counted(status.overruns, "cycle late", "cycles late"));
-    facts.push(format!("version {}", machine.version));
-    facts.extend(machine.system.as_ref().map(|system| format!("system {system}")));
+    match &machine.system {
+        Some(system) => facts.extend(self::system(system)),
+        None => facts.push(format!("version {}", machine.version)),
+    }
     facts
         .iter()
         .flat_map(|fact| if fact.is_empty() { vec![String::new()] } else { wrap(fact, LETTERS) })
         .collect()
+}
+
+/// The system on the card, and what there is to say of the other one. A part of the page begins with it.
+fn system(system: &System) -> Vec<String> {
+    let mut facts = vec![format!("{} in slot {}", system.version, system.slot)];
+    for more in [&system.pending, &system.failed].into_iter().flatten() {
+        let lines = wrap(more, LETTERS);
+        if facts.len() % SHOWN + lines.len() > SHOWN {
+            fill_up(&mut facts);
+        }
+        facts.extend(lines);
+    }
+    facts
 }
 
 fn counted(number: u64, one: &str, several: &str) -> String {

@@ -1,7 +1,7 @@
 //! The states of which there are golden pictures: each a status, and what was pressed.
 
 use panel::{Button, Panel, Picture, Press};
-use proto::control::{Machine, PeerStatus, Status};
+use proto::control::{Machine, PeerStatus, Status, System};
 use proto::units::Time;
 use std::time::Duration;
 
@@ -75,11 +75,21 @@ fn machine() -> Vec<(&'static str, Picture)> {
     let page = [Press::Short(Button::Page); 2];
     let bare = Machine { version: "0.1.0".into(), ..Default::default() };
     let name = "Conservatório de Lisboa 2".to_owned();
+    let system = |pending: Option<&str>, failed: Option<&str>| {
+        let mut status = trio();
+        let [pending, failed] = [pending, failed].map(|text| text.map(str::to_owned));
+        status.machine.system = Some(System { slot: "A".into(), version: "1.0.0".into(), pending, failed });
+        status
+    };
+    let waits = system(Some("1.1.0 is tried at the next start"), None);
+    let failed = system(None, Some("1.1.0 failed: it did not start, running 1.0.0"));
     vec![
         ("box", shown(trio(), &page)),
         ("box-card", later(trio(), &page, 4)),
         ("box-cycle", later(trio(), &page, 8)),
         ("box-version", later(trio(), &page, 12)),
+        ("box-trial", later(waits, &page, 12)),
+        ("box-failed", later(failed, &page, 16)),
         ("box-bare", shown(Status { name, machine: bare, peers: Vec::new(), ..trio() }, &page)),
     ]
 }
@@ -176,7 +186,7 @@ fn peer(name: &str, n: usize) -> PeerStatus {
 fn named(names: &[&str]) -> Status {
     let machine = Machine {
         version: "0.1.0".into(),
-        system: Some("A".into()),
+        system: Some(System { slot: "A".into(), version: "1.0.0".into(), ..Default::default() }),
         address: Some("192.168.178.124".into()),
         card: "Focusrite Scarlett 2i2 USB".into(),
         plays: true,
