@@ -16,7 +16,7 @@ use anyhow::{Context, ensure};
 use clap::Subcommand;
 use decide::{Refusal, Write};
 pub use disk::FOLDER;
-pub use facts::FILE as FACTS;
+pub use facts::{FILE as FACTS, version};
 use memory::{Memory, State};
 use serde::{Deserialize, Serialize};
 use std::process::Command;
@@ -171,7 +171,7 @@ pub fn start(root: &Root) -> bool {
 fn start_noted(root: &Root, said: &mut Vec<String>) -> anyhow::Result<bool> {
     let alone = disk::lock(root)?;
     let slots = read(root)?;
-    let start = slots.start(facts::version(root).as_deref());
+    let start = slots.start(version(root).as_deref());
     said.extend(start.said);
     let noted = disk::write(root, &Write::Memory(start.memory));
     facts::leave(root, &read(root)?)?;

@@ -200,8 +200,26 @@ mod tests {
         assert!(eyes.data().unwrap_err().starts_with("the data partition cannot be written ("));
     }
 
+    /// What sshd wants from root; where it was not there, it is gone again afterwards.
+    struct Separation(bool);
+
+    impl Separation {
+        fn new() -> Separation {
+            Separation(std::fs::create_dir(Path::new("/").join(SSHD_FOLDER)).is_ok())
+        }
+    }
+
+    impl Drop for Separation {
+        fn drop(&mut self) {
+            if self.0 {
+                let _ = std::fs::remove_dir(Path::new("/").join(SSHD_FOLDER));
+            }
+        }
+    }
+
     #[test]
     fn the_server_is_tried_with_a_key_of_its_own_while_ssh_is_off() {
+        let _separation = Separation::new();
         let folder = tempfile::tempdir().unwrap();
         let root = Root(folder.path().to_owned());
         let eyes = Eyes::new(&root, Duration::from_secs(10)).unwrap();
