@@ -1,7 +1,7 @@
 //! A trial that is healthy is committed, and one that is not leads back into the old slot, with its log and a sentence.
 //!
 //! The box is real, and so are `matriz system` and the files; systemd and the SSH server are scripts that note what they
-//! are asked. No rendezvous, no peer and no sound card is there.
+//! are asked. No rendezvous, no peer and no sound card is there. RAUC is real where it asks which slot starts.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -12,7 +12,7 @@ use proto::control::{Status, System};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 
 const SHIPPED: &str = include_str!("../../../image/setup/autoboot.txt");
 
@@ -34,7 +34,10 @@ impl Card<'_> {
         }
         card.write("setup/autoboot.txt", SHIPPED);
         card.script("usr/sbin/sshd", "");
-        card.script("bin/systemctl", "case $* in show*) cat \"$UNITS\" ;; *) echo \"$*\" >>\"$ASKED\" ;; esac");
+        card.script(
+            "bin/systemctl",
+            "case $* in show*) cat \"$UNITS\" ;; *) echo \"$*\" >>\"$ASKED\" ;; esac",
+        );
         card.script("bin/journalctl", "echo matriz: the sound server is gone");
         card.runs('A', "1.0.0");
         card
@@ -184,6 +187,61 @@ fn a_lost_arming_is_offered_again_and_a_kernel_that_does_not_come_is_given_up() 
     card.says(&["boot"]);
     assert_eq!(card.asked(), "");
     assert_eq!(card.facts().failed.as_deref(), Some("1.1.0 failed: it did not start, running 1.0.0"));
+}
+
+/// RAUC itself, on a bus of its own, with two files as slots; its service is ended by its number.
+const RAUC: &str = "
+export DBUS_STARTER_BUS_TYPE=session
+rauc -c system.conf service --override-boot-slot=A 2>service.log & service=$!
+trap 'kill $service; wait $service' EXIT
+tries=0
+until rauc -c system.conf status >/dev/null 2>status.log; do
+    tries=$((tries + 1)); [ $tries -lt 200 ] || { cat status.log >&2; exit 1; }
+done
+for wish in 'mark-bad other' 'mark-active other' 'mark-bad other' 'mark-good other' 'mark-good booted'; do
+    rauc -c system.conf status $wish >/dev/null 2>&1 && echo \"$wish: done\" || echo \"$wish: refused\"
+    rauc -c system.conf status | grep Activated
+done";
+
+#[test]
+fn rauc_asks_and_is_answered() {
+    let stage = Stage::new();
+    let card = Card::new(&stage);
+    let here = stage.path("");
+    let (matriz, root) = (env!("CARGO_BIN_EXE_matriz"), here.display());
+    card.script("backend", &format!("exec '{matriz}' system --root '{root}' slots \"$@\""));
+    let slot = |number: usize, name: &str| {
+        fs::write(stage.path(name), [0; 4096]).unwrap();
+        format!("[slot.rootfs.{number}]\ndevice={root}/{name}\ntype=raw\nbootname={name}\n")
+    };
+    let settings = format!(
+        "[system]\ncompatible=matriz-rpi2\nbootloader=custom\nmountprefix={root}/mnt\ndata-directory={root}\n\
+         [handlers]\nbootloader-custom-backend={root}/backend\n{}{}",
+        slot(0, "A"),
+        slot(1, "B")
+    );
+    card.write("system.conf", &settings);
+    let mut rauc = Command::new("dbus-run-session");
+    rauc.args(["--", "sh", "-c", RAUC]).current_dir(&here);
+    let output = rauc.output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (a, b) = ("Activated: rootfs.0 (A)", "Activated: rootfs.1 (B)");
+    let wanted = [
+        "mark-bad other: done",
+        a,
+        "mark-active other: done",
+        b,
+        "mark-bad other: done",
+        a,
+        "mark-good other: refused",
+        a,
+        "mark-good booted: done",
+        a,
+    ];
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.lines().collect::<Vec<_>>(), wanted, "{told}");
+    assert_eq!(card.autoboot(), SHIPPED);
+    assert_eq!(card.says(&["slots", "get-state", "A"]), "good\n");
 }
 
 #[test]

@@ -205,7 +205,9 @@ fn what_shall_run_is_switched_on_and_nothing_else() {
     for unit in ["getty@tty1.service", "systemd-pstore.service"] {
         assert_eq!(on(unit), "disabled", "{unit}");
     }
-    for unit in ["jackd.service", "setup.mount", "data.mount", "matriz-data.service", "matriz-fall-back.service"] {
+    for unit in
+        ["jackd.service", "setup.mount", "data.mount", "matriz-data.service", "matriz-fall-back.service"]
+    {
         assert_eq!(on(unit), "static", "{unit}: others want it");
     }
 }

@@ -233,10 +233,7 @@ pub fn restart(into_trial: bool) -> anyhow::Result<()> {
 }
 
 /// Decides on what there is, and writes it, while nobody else does.
-fn change(
-    root: &Root,
-    decide: impl FnOnce(&Slots) -> Result<Vec<Write>, Refusal>,
-) -> anyhow::Result<Slots> {
+fn change(root: &Root, decide: impl FnOnce(&Slots) -> Result<Vec<Write>, Refusal>) -> anyhow::Result<Slots> {
     let _alone = disk::lock(root)?;
     let writes = decide(&read(root)?)?;
     let written = writes.iter().try_for_each(|write| disk::write(root, write));

@@ -105,7 +105,8 @@ impl Eyes<'_> {
     fn ssh(&self) -> Result<(), String> {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let (sshd, config) = (text(self.root.at(SSHD)), text(self.root.at(SSHD_CONFIG)));
-        std::fs::create_dir_all(self.root.at(SSHD_FOLDER)).map_err(|error| format!("no /run/sshd ({error})"))?;
+        std::fs::create_dir_all(self.root.at(SSHD_FOLDER))
+            .map_err(|error| format!("no /run/sshd ({error})"))?;
         if self.root.at(KEYS).exists() {
             return self.ask(&sshd, &["-t", "-f", &config]).map(drop);
         }
