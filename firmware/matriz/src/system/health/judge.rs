@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Look {
     /// The process that plays, if the units run.
     pub units: Result<u32, String>,
+    /// How many times systemd has started the box again in this start.
+    pub restarts: u32,
     /// Whether the SSH server could start.
     pub ssh: Result<(), String>,
     /// Whether the data partition can be written.
@@ -37,6 +39,9 @@ pub enum Verdict {
     Wanting(String),
 }
 
+/// So many times may a box on trial end and be started again; more is a crash that nobody needs to wait for.
+const RESTARTS: u32 = 4;
+
 /// The gate's mind.
 pub struct Judge {
     on_trial: bool,
@@ -61,6 +66,9 @@ impl Judge {
 
     /// One look at `now`.
     pub fn handle(&mut self, now: Duration, look: &Look) -> Verdict {
+        if self.on_trial && look.restarts > RESTARTS {
+            return Verdict::Wanting(format!("the box has ended {} times", look.restarts));
+        }
         match self.complain(look) {
             Err(why) => {
                 self.why = why;
@@ -110,7 +118,7 @@ mod tests {
 
     fn plays(cycles: u64) -> Look {
         let engine = Engine { cycles: Some(cycles), card: "Scarlett".to_owned(), is_plugged: true };
-        Look { units: Ok(7), ssh: Ok(()), data: Ok(()), engine: Ok(engine) }
+        Look { units: Ok(7), restarts: 0, ssh: Ok(()), data: Ok(()), engine: Ok(engine) }
     }
 
     fn silent(is_plugged: bool) -> Look {
@@ -172,6 +180,13 @@ mod tests {
             look
         };
         assert_eq!(judge(true, restarts), (96, wanting("the box has ended and started again")));
+    }
+
+    #[test]
+    fn who_crashes_all_the_time_is_not_waited_for_on_trial() {
+        let crashes = |second| Look { restarts: second as u32 / 2, ..broken() };
+        assert_eq!(judge(true, crashes), (10, wanting("the box has ended 5 times")));
+        assert_eq!(judge(false, crashes), (90, wanting("matriz.service is activating")));
     }
 
     #[test]

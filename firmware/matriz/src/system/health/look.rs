@@ -51,12 +51,15 @@ impl Eyes<'_> {
 
     /// One look at everything.
     pub fn look(&mut self) -> Look {
-        let units = self.units();
+        let (units, restarts) = match self.units() {
+            Ok(seen) => seen,
+            Err(why) => (Err(why), 0),
+        };
         let data = if self.data_is_well { Ok(()) } else { self.data() };
         self.data_is_well = data.is_ok();
         let ssh = if self.ssh_is_well { Ok(()) } else { self.ssh() };
         self.ssh_is_well = ssh.is_ok();
-        Look { units, ssh, data, engine: self.engine() }
+        Look { units, restarts, ssh, data, engine: self.engine() }
     }
 
     /// What a program prints, if it succeeds in time.
@@ -76,12 +79,13 @@ impl Eyes<'_> {
         }
     }
 
-    /// The process that plays, if all units run.
-    fn units(&self) -> Result<u32, String> {
-        let mut arguments = vec!["show", "--property=Id,ActiveState,MainPID"];
+    /// The process that plays, if all units run; and how many times it was started again.
+    fn units(&self) -> Result<(Result<u32, String>, u32), String> {
+        let mut arguments = vec!["show", "--property=Id,ActiveState,MainPID,NRestarts"];
         arguments.extend(UNITS);
         let shown = self.ask("systemctl", &arguments)?;
-        process(&String::from_utf8_lossy(&shown))
+        let shown = String::from_utf8_lossy(&shown);
+        Ok((process(&shown), restarts(&shown)))
     }
 
     /// Writes a file on the data partition and brings it to the card.
@@ -140,7 +144,13 @@ fn socket(folder: &Path) -> Option<PathBuf> {
     files.filter(|file| file.extension().is_some_and(|end| end == "sock")).min()
 }
 
-/// Reads what `systemctl show` prints: a block for each unit.
+/// How many times the box was started again, of what `systemctl show` prints. Only services have a number.
+fn restarts(shown: &str) -> u32 {
+    let numbers = shown.lines().filter_map(|line| line.strip_prefix("NRestarts=")?.parse().ok());
+    numbers.max().unwrap_or(0)
+}
+
+/// The process that plays, of the same: a block for each unit.
 fn process(shown: &str) -> Result<u32, String> {
     let blocks: Vec<&str> = shown.split("\n\n").collect();
     let mut process = 0;
@@ -167,12 +177,13 @@ mod tests {
     fn systemd_says_which_units_run() {
         let shown = |one: &str, two: &str| {
             format!(
-                "Id=matriz.service\nActiveState={one}\nMainPID=412\n\nMainPID=0\nId=matriz-boot.service\nActiveState={two}\n"
+                "Id=matriz.service\nActiveState={one}\nNRestarts=3\nMainPID=412\n\nMainPID=0\nNRestarts=0\nId=matriz-boot.service\nActiveState={two}\n"
             )
         };
         assert_eq!(process(&shown("active", "active")), Ok(412));
         assert_eq!(process(&shown("activating", "active")), Err("matriz.service is activating".to_owned()));
         assert_eq!(process(&shown("active", "failed")), Err("matriz-boot.service is failed".to_owned()));
+        assert_eq!((restarts(&shown("active", "active")), restarts("")), (3, 0));
         assert_eq!(process(""), Err("systemd does not know matriz.service".to_owned()));
     }
 
