@@ -44,6 +44,7 @@ impl Computer {
             self.machine.celsius = celsius(&self.root);
             self.machine.system =
                 text(&self.root, system::FACTS).and_then(|text| serde_json::from_str(&text).ok());
+            self.machine.update = system::update_progress(&self.root);
         }
         self.machine.clone()
     }
@@ -142,6 +143,14 @@ mod tests {
         file(folder.path(), system::FACTS, "{\"slot\":");
         computer.read = None;
         assert_eq!(computer.machine().system, None);
+    }
+
+    #[test]
+    fn an_update_that_is_under_way_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Computer::new(folder.path(), &[]).machine().update, None);
+        file(folder.path(), "run/matriz-system/update", "installing 40 %\n");
+        assert_eq!(Computer::new(folder.path(), &[]).machine().update.as_deref(), Some("installing 40 %"));
     }
 
     #[test]

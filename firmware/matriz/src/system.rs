@@ -12,6 +12,7 @@ mod data;
 mod health;
 mod messages;
 mod network;
+mod receive;
 mod settings;
 mod slots;
 mod ssh;
@@ -35,6 +36,13 @@ const BOX: &str = "run/matriz-system/box";
 
 /// What the box is to show of its two systems, for the service that plays; a file below `/`.
 pub use slots::FACTS;
+
+pub use receive::{Standing, bundle_begins};
+
+/// How far an update is that is under way on this computer, whose files are below `root`.
+pub fn update_progress(root: &Path) -> Option<String> {
+    receive::progress(&Root(root.to_owned()))
+}
 
 /// What the steps before the music have left for the person in front of the box.
 pub fn left_messages() -> Vec<String> {
@@ -66,12 +74,16 @@ enum Verb {
         #[arg(long, hide = true)]
         limit: Option<u64>,
     },
+    /// Receive and install an update, as matriz-update.socket asks
+    Install,
     /// Start the JACK server on the best sound card there is
     Jackd {
         /// Only print the command
         #[arg(long)]
         print: bool,
     },
+    /// Pass an update on that comes in by SSH, as its forced command
+    Receive,
     /// Show what needs a person
     Messages,
     /// Say which of the two systems on the card starts, as RAUC asks it
@@ -100,6 +112,8 @@ pub fn run(options: &Options) -> ExitCode {
             health::run(&root, limit.map(Duration::from_secs)).map(|()| ExitCode::SUCCESS)
         }
         Verb::Jackd { print } => card::run(&root, *print).map(|()| ExitCode::SUCCESS),
+        Verb::Install => receive::install(&root).map(|()| ExitCode::SUCCESS),
+        Verb::Receive => receive::relay::run(&root),
         Verb::Messages => {
             messages::read(&root).iter().for_each(|sentence| println!("{sentence}"));
             Ok(ExitCode::SUCCESS)

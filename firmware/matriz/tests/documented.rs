@@ -29,6 +29,7 @@ fn machine() -> Machine {
     Machine {
         version: String::new(),
         system: Some(system()),
+        update: text(),
         address: text(),
         card: String::new(),
         plays: true,

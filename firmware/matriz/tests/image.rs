@@ -198,6 +198,7 @@ fn what_shall_run_is_switched_on_and_nothing_else() {
         "matriz-health.service",
         "matriz-sshd.service",
         "matriz-power-off.path",
+        "matriz-update.socket",
         "systemd-networkd.service",
     ] {
         assert_eq!(on(unit), "enabled", "{unit}");
@@ -205,6 +206,7 @@ fn what_shall_run_is_switched_on_and_nothing_else() {
     for unit in ["getty@tty1.service", "systemd-pstore.service"] {
         assert_eq!(on(unit), "disabled", "{unit}");
     }
+    assert_eq!(on("matriz-update@.service"), "static", "the socket starts one for each connection");
     for unit in
         ["jackd.service", "setup.mount", "data.mount", "matriz-data.service", "matriz-fall-back.service"]
     {
@@ -279,20 +281,53 @@ fn both_lists_of_users_say_the_same() {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
     };
-    let (mut groups, mut user, mut member) = (Vec::new(), String::new(), Vec::new());
+    let (mut groups, mut users, mut member) = (Vec::new(), Vec::new(), Vec::new());
     for line in words(&systemd) {
         match line[0].as_str() {
             "g" => groups.push(format!("{} {}", line[1], line[2])),
-            "u" => user = format!("{} {}", line[1], line[2]),
-            "m" => member.push(line[2].clone()),
+            "u" => users.push(format!("{} {}", line[1], line[2])),
+            "m" => member.push((line[1].clone(), line[2].clone())),
             other => panic!("{other}"),
         }
     }
     let table = words(&buildroot);
     let (lines, rest): (Vec<_>, Vec<_>) = table.iter().partition(|line| line[0] == "-");
     assert_eq!(groups, lines.iter().map(|line| format!("{} {}", line[2], line[3])).collect::<Vec<_>>());
-    assert_eq!((rest.len(), format!("{} {}", rest[0][0], rest[0][1])), (1, user));
-    assert_eq!(rest[0][7], member.join(","));
+    assert_eq!(users, rest.iter().map(|line| format!("{} {}", line[0], line[1])).collect::<Vec<_>>());
+    for user in &rest {
+        let of = member.iter().filter(|(name, _)| *name == user[0]).map(|(_, group)| group.as_str());
+        let of: Vec<&str> = of.collect();
+        let written = if user[7] == "-" { String::new() } else { user[7].clone() };
+        assert_eq!(written, of.join(","), "{}", user[0]);
+    }
+}
+
+/// A line of the users' list of Buildroot.
+fn user(name: &str) -> Vec<String> {
+    let table = read("buildroot-external/users.txt");
+    let line = table.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}"));
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn who_updates_has_a_shell_and_no_password_and_may_only_open_a_socket() {
+    let update = user("update ");
+    assert_eq!(update[2..8], ["update", "403", "*", "-", "/bin/sh", "-"], "sshd runs its command by a shell");
+    let socket = read("overlays/rootfs/usr/lib/systemd/system/matriz-update.socket");
+    assert!(socket.contains("\nListenStream=/run/matriz-system/update.sock\n"));
+    assert!(socket.contains("\nSocketGroup=update\nSocketMode=0660\n"));
+    let sshd = read("overlays/rootfs/usr/lib/matriz/sshd_config");
+    let of_update = sshd.split("\nMatch User update\n").nth(1).unwrap();
+    assert!(sshd.contains("\nAllowUsers root update\n"));
+    assert!(of_update.contains("    ForceCommand /usr/bin/matriz system receive\n"));
+}
+
+#[test]
+fn what_installs_leaves_sound_and_network_alone() {
+    let unit = read("overlays/rootfs/usr/lib/systemd/system/matriz-update@.service");
+    for line in ["CPUAffinity=0 1", "CPUSchedulingPolicy=idle", "IOSchedulingClass=idle"] {
+        assert!(unit.lines().any(|told| told == line), "{line}");
+    }
 }
 
 #[test]

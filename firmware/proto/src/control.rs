@@ -351,6 +351,9 @@ pub struct Machine {
     /// Which of the two systems on the card runs; none where there are no two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<System>,
+    /// How far an update is that is being received or installed, for instance `installing 40 %`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<String>,
     /// The address by which the box is reached in its own network, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,

@@ -23,6 +23,9 @@ pub fn status(status: &Status) -> String {
             line("update", failed.clone());
         }
     }
+    if let Some(update) = &status.machine.update {
+        line("update", update.clone());
+    }
     if let Some(folder) = &status.recording {
         line("recording", folder.clone());
     }
@@ -129,6 +132,7 @@ mod tests {
                     pending: Some("1.2.0 is tried at the next start".to_owned()),
                     failed: Some("1.1.0 failed: it did not start, running 1.0.0".to_owned()),
                 }),
+                update: Some("installing 40 %".to_owned()),
                 ..Machine::default()
             },
             ..quiet
@@ -142,6 +146,7 @@ mod tests {
             "volume -6.0 dB",
             "1.0.0 in slot A, 1.2.0 is tried at the next start",
             "1.1.0 failed: it did not start, running 1.0.0",
+            "installing 40 %",
         ] {
             assert!(text.contains(words), "{words} is missing:\n{text}");
         }

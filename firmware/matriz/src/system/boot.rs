@@ -4,7 +4,7 @@
 //! need lies in `/run` afterwards. Nothing here keeps the box from starting: what is wrong becomes a sentence
 //! (`messages`), and the next best thing is done.
 
-use super::{BOX, DATA, Root, SETUP, messages, network, settings, slots, ssh};
+use super::{BOX, DATA, Root, SETUP, messages, network, receive, settings, slots, ssh};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +35,7 @@ pub fn run(root: &Root) -> anyhow::Result<()> {
     if !is_there(root, SETUP) {
         said.push("the set-up partition cannot be read".to_owned());
     }
+    receive::clear(root);
     let home = home(root, &mut said)?;
     let choice = settings::take_over(&root.at(SETUP), &home);
     said.extend(choice.said);

@@ -33,7 +33,9 @@ fn facts(status: &Status) -> Vec<String> {
         Status { peers, .. } => format!("hears {connected} of {}", peers.len()),
     };
     let card = if machine.card.trim().is_empty() { "no sound card" } else { &machine.card };
-    let mut facts = vec![machine.address.clone().unwrap_or_else(|| "no network".to_owned()), session];
+    // Nobody should pull the plug unknowingly.
+    let mut facts: Vec<String> = machine.update.iter().cloned().collect();
+    facts.extend([machine.address.clone().unwrap_or_else(|| "no network".to_owned()), session]);
     facts.extend(
         machine
             .celsius
@@ -80,5 +82,19 @@ fn counted(number: u64, one: &str, several: &str) -> String {
 fn fill_up(facts: &mut Vec<String>) {
     while !facts.len().is_multiple_of(SHOWN) {
         facts.push(String::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::control::Machine;
+
+    #[test]
+    fn an_update_that_is_under_way_is_the_first_that_is_seen() {
+        let machine = Machine { update: Some("installing 40 %".to_owned()), ..Machine::default() };
+        let told = facts(&Status { machine, ..Status::default() });
+        assert_eq!(told[..3], ["installing 40 %", "no network", "left the session"]);
+        assert_eq!(facts(&Status::default())[0], "no network");
     }
 }

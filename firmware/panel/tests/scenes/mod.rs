@@ -186,6 +186,7 @@ fn peer(name: &str, n: usize) -> PeerStatus {
 fn named(names: &[&str]) -> Status {
     let machine = Machine {
         version: "0.1.0".into(),
+        update: None,
         system: Some(System { slot: "A".into(), version: "1.0.0".into(), ..Default::default() }),
         address: Some("192.168.178.124".into()),
         card: "Focusrite Scarlett 2i2 USB".into(),
