@@ -1,13 +1,14 @@
 //! The verbs of the command line that speak with a box that plays, through its API.
 //!
 //! What a button can do, a verb can do: [`Verb::command`] says which [`Command`] it is. [`client`] carries it to the
-//! box, [`show`] prints, [`watch`] is the live table, [`doctor`] looks at the computer. Completions and man pages come
+//! box, [`show`] prints, [`watch`] is the live table, [`doctor`] looks at the computer, [`update`] speaks with another computer's box by SSH. Completions and man pages come
 //! from the same definitions. Exit codes: 0 done, 1 refused or something found, 2 a mistake in the command line, 3 no
 //! box answers.
 
 pub mod client;
 pub mod doctor;
 mod show;
+mod update;
 mod watch;
 
 use clap::{Args, CommandFactory, Subcommand, ValueEnum};
@@ -123,6 +124,8 @@ pub enum Verb {
         #[command(flatten)]
         at: At,
     },
+    /// Install another version on a box, by SSH, and wait until it plays with it
+    Update(update::Update),
     /// Print completions for a shell
     Completions {
         /// Which
@@ -180,7 +183,7 @@ impl Verb {
             Verb::Record { what, .. } => Command::Record { on: *what == Record::Start },
             Verb::PowerOff { .. } => Command::PowerOff,
             Verb::Status { .. } | Verb::Peers { .. } | Verb::Doctor { .. } => return None,
-            Verb::Completions { .. } | Verb::Man { .. } => return None,
+            Verb::Update(_) | Verb::Completions { .. } | Verb::Man { .. } => return None,
         })
     }
 
@@ -196,6 +199,7 @@ impl Verb {
             | Verb::Gain { at, .. } => at,
             Verb::Leave { at } | Verb::Join { at } | Verb::Name { at, .. } | Verb::Record { at, .. } => at,
             Verb::PowerOff { at } | Verb::Doctor { at, .. } => at,
+            Verb::Update(update) => return At { json: update.json, ..At::default() },
             Verb::Completions { .. } | Verb::Man { .. } => return At::default(),
         }
         .clone()
@@ -210,6 +214,7 @@ pub fn run<C: CommandFactory>(verb: &Verb) -> ExitCode {
         Verb::Status { .. } => status(&at),
         Verb::Peers { .. } => peers(&at),
         Verb::Doctor { root, .. } => return doctor::run(root, &at),
+        Verb::Update(update) => update::run(update).and_then(|said| print(&said)),
         Verb::Completions { shell } => completions::<C>(*shell),
         Verb::Man { folder } => man::<C>(folder.as_ref()),
         wish => carry_out(wish, &at),

@@ -240,6 +240,7 @@ fn completions_and_man_pages_know_every_verb() {
         "record",
         "power-off",
         "doctor",
+        "update",
         "panel",
     ];
     let page = matriz(&stage, &["man"]).out;
