@@ -15,6 +15,7 @@ mod tests;
 
 use cells::Cells;
 pub use inset::Inset;
+pub use pins::Pi;
 pub use terminal::{Options, show};
 
 use crate::clock;
@@ -22,7 +23,6 @@ use crate::config::Panel as Settings;
 use crate::door::Door;
 use ::panel::{Button, LAMPS, Panel};
 use embedded_hal::i2c::I2c;
-use pins::Pi;
 use proto::control::{Command, Status};
 use proto::units::Time;
 use screen::Screen;

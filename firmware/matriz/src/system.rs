@@ -10,6 +10,7 @@ mod boot;
 mod card;
 mod data;
 mod health;
+mod hold;
 mod messages;
 mod network;
 mod receive;

@@ -3,9 +3,12 @@
 //! A card that was just flashed has a mark where the file system will be; then it is made without a word. A
 //! file system that cannot be repaired is made anew and said so, for a box without recordings plays and one
 //! that waits for a person does not. `FACTORY-RESET` on the set-up partition asks for the same, and for the
-//! settings as shipped. Exit codes: e2fsck(8). Superblock: ext4's disk layout, `s_magic`.
+//! settings as shipped; so do both volume buttons (`hold`). Exit codes: e2fsck(8). Superblock: ext4's disk layout, `s_magic`.
 
+use super::hold::{self, Wish};
 use super::{DATA, Root, SETUP, messages, settings, text};
+use crate::clock;
+use crate::front_panel::{Pi, Wiring};
 use anyhow::{Context, bail};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -17,6 +20,10 @@ const FRESH: &[u8] = b"MATRIZ: the data partition is made at the first start";
 
 /// The file that asks for everything as it came, under the names that file managers give it.
 const RESET: [&str; 2] = ["FACTORY-RESET", "FACTORY-RESET.txt"];
+
+/// What to say of buttons that were not let go of.
+const STUCK: &str = "both volume buttons were down for half a minute: if nobody held them, look at their wires; \
+                     for a factory reset let go of them when all lamps are lit";
 
 /// The magic number of ext2, 3 and 4, and where it is.
 const MAGIC: (u64, [u8; 2]) = (1024 + 56, [0x53, 0xEF]);
@@ -37,19 +44,34 @@ enum Checked {
 /// # Errors
 /// There is no such device, or no file system can be made on it.
 pub fn run(root: &Root, device: &Path) -> anyhow::Result<()> {
+    // A test's folder has no buttons.
+    let buttons = || hold::wish(&settings::panel(&root.at(SETUP)), |panel| Pi.chip(panel), &clock::now);
+    carry_out(root, device, if root.is_real() { buttons() } else { Wish::None })
+}
+
+fn carry_out(root: &Root, device: &Path, buttons: Wish) -> anyhow::Result<()> {
     let mut said = Vec::new();
-    let reset = RESET.iter().find_map(|name| text::find(&root.at(SETUP), name));
-    let done = match &reset {
-        Some(_) => {
-            make(device).map(|()| said.push("everything is as it came, as FACTORY-RESET asked".to_owned()))
-        }
+    match buttons {
+        Wish::None => {}
+        Wish::Reset => request(root),
+        Wish::Stuck => said.push(STUCK.to_owned()),
+    }
+    let file = RESET.iter().find_map(|name| text::find(&root.at(SETUP), name));
+    let who = match (buttons, &file) {
+        (Wish::Reset, _) => Some("the volume buttons"),
+        (_, Some(_)) => Some("FACTORY-RESET"),
+        _ => None,
+    };
+    let done = match who {
+        Some(who) => make(device).map(|()| said.push(format!("everything is as it came, as {who} asked"))),
         None => mend(device, &|| mounts(root, device), &mut said),
     };
-    if let (Some(file), Ok(())) = (&reset, &done) {
-        let shipped = ship(root, file);
+    if let (Some(_), Ok(())) = (who, &done) {
+        let shipped = ship(root, file.as_deref());
         said.extend(shipped.err().map(|error| {
             format!(
-                "FACTORY-RESET could not be carried out in full ({error:#}): take it off the card by hand"
+                "the factory reset could not be carried out in full ({error:#}): \
+                 if FACTORY-RESET is on the card, take it off by hand"
             )
         }));
     }
@@ -141,12 +163,21 @@ fn make(device: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Asks for a factory reset by the file, so that a loss of power in the middle repeats it. Where the file cannot be
+/// written nothing is repeated.
+fn request(root: &Root) {
+    let file = root.at(SETUP).join(RESET[0]);
+    let write = || Ok(File::create(&file)?.sync_all()?);
+    if let Err(error) = rewrite(root, write) {
+        tracing::warn!("{} could not be written: {error:#}", file.display());
+    }
+}
+
 /// Makes the set-up partition as shipped: no keys, the settings of always. The request goes last, so that
 /// a loss of power repeats everything.
-fn ship(root: &Root, request: &Path) -> anyhow::Result<()> {
-    remount(root, "remount,rw")?;
+fn ship(root: &Root, request: Option<&Path>) -> anyhow::Result<()> {
     let card = root.at(SETUP);
-    let shipped = || -> anyhow::Result<()> {
+    rewrite(root, || {
         for name in ["matriz.toml.txt", "authorized_keys", "authorized_keys.txt"] {
             if let Some(file) = text::find(&card, name) {
                 std::fs::remove_file(file)?;
@@ -154,10 +185,15 @@ fn ship(root: &Root, request: &Path) -> anyhow::Result<()> {
         }
         let settings = text::find(&card, settings::NAME).unwrap_or(card.join(settings::NAME));
         text::replace(&settings, settings::TEMPLATE.as_bytes(), false)?;
-        std::fs::remove_file(request)?;
+        request.map_or(Ok(()), std::fs::remove_file)?;
         Ok(File::open(&card)?.sync_all()?)
-    };
-    let done = shipped();
+    })
+}
+
+/// Lets `write` write on the set-up partition.
+fn rewrite(root: &Root, write: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    remount(root, "remount,rw")?;
+    let done = write();
     remount(root, "remount,ro")?;
     done
 }

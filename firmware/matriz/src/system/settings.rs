@@ -5,7 +5,7 @@
 //! Where neither is good the box starts with the settings that it came with.
 
 use super::text;
-use crate::config::Config;
+use crate::config::{Config, Panel};
 use std::path::{Component, Path, PathBuf};
 
 /// The settings as they are shipped on the card.
@@ -38,6 +38,11 @@ pub fn take_over(card: &Path, home: &Path) -> Choice {
     let read = Config::read(&home.join(NAME));
     let config = read.map_err(|error| said.push(format!("there are no settings: {error}"))).ok();
     Choice { config, said }
+}
+
+/// Where the settings in the folder `card` say that the buttons are, or where they are if nothing is said.
+pub fn panel(card: &Path) -> Panel {
+    new(card, &mut Vec::new()).map(|new| new.config.panel).unwrap_or_default()
 }
 
 /// Settings that were judged.

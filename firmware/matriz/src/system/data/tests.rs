@@ -116,8 +116,7 @@ fn a_factory_reset_makes_everything_as_it_came_once() {
     let (_folder, root, device) = world();
     start(&root, &device);
     let first = identity(&device);
-    for (name, text) in [("matriz.toml", "name = 1"), ("authorized_keys", "k"), ("Factory-Reset.txt", "")]
-    {
+    for (name, text) in [("matriz.toml", "name = 1"), ("authorized_keys", "k"), ("Factory-Reset.txt", "")] {
         fs::write(root.at("setup").join(name), text).unwrap();
     }
     assert_eq!(start(&root, &device), ["everything is as it came, as FACTORY-RESET asked"]);
@@ -129,6 +128,59 @@ fn a_factory_reset_makes_everything_as_it_came_once() {
     assert_eq!(fs::read_to_string(root.at("setup/matriz.toml")).unwrap(), settings::TEMPLATE);
     assert_eq!(start(&root, &device), Vec::<String>::new());
     assert_eq!(identity(&device), second);
+}
+
+#[test]
+fn the_volume_buttons_ask_for_the_same() {
+    let (_folder, root, device) = world();
+    start(&root, &device);
+    let first = identity(&device);
+    fs::write(root.at("setup/matriz.toml"), "name = 1").unwrap();
+    fs::write(root.at("setup/authorized_keys"), "k").unwrap();
+    carry_out(&root, &device, Wish::Reset).unwrap();
+    assert_eq!(messages::read(&root), ["everything is as it came, as the volume buttons asked"]);
+    let second = identity(&device);
+    assert_ne!(first, second);
+    let left: Vec<_> =
+        fs::read_dir(root.at("setup")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["matriz.toml"], "and no request to do it again");
+    assert_eq!(fs::read_to_string(root.at("setup/matriz.toml")).unwrap(), settings::TEMPLATE);
+    assert_eq!(start(&root, &device), Vec::<String>::new());
+    assert_eq!(identity(&device), second);
+}
+
+#[test]
+fn a_reset_by_the_buttons_that_loses_its_power_is_done_at_the_next_start() {
+    let (_folder, root, device) = world();
+    start(&root, &device);
+    let first = identity(&device);
+    request(&root);
+    assert_eq!(start(&root, &device), ["everything is as it came, as FACTORY-RESET asked"]);
+    assert_ne!(identity(&device), first);
+    assert_eq!(start(&root, &device), Vec::<String>::new());
+}
+
+#[test]
+fn buttons_without_a_set_up_partition_reset_what_there_is() {
+    let (_folder, root, device) = world();
+    start(&root, &device);
+    let first = identity(&device);
+    fs::remove_dir(root.at("setup")).unwrap();
+    carry_out(&root, &device, Wish::Reset).unwrap();
+    let said = messages::read(&root);
+    assert_eq!(said[0], "everything is as it came, as the volume buttons asked");
+    assert!(said[1].starts_with("the factory reset could not be carried out in full ("), "{said:?}");
+    assert_ne!(identity(&device), first);
+}
+
+#[test]
+fn buttons_that_are_stuck_are_said_and_nothing_is_lost() {
+    let (_folder, root, device) = world();
+    start(&root, &device);
+    let first = identity(&device);
+    carry_out(&root, &device, Wish::Stuck).unwrap();
+    assert_eq!(messages::read(&root), [STUCK]);
+    assert_eq!(identity(&device), first);
 }
 
 #[test]

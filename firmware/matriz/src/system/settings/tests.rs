@@ -124,3 +124,14 @@ fn a_box_that_cannot_keep_anything_says_so() {
     assert!(choice.said[0].starts_with("the settings cannot be kept ("), "{:?}", choice.said);
     assert!(choice.said[1].starts_with("there are no settings: "), "{:?}", choice.said);
 }
+
+#[test]
+fn the_buttons_are_where_the_settings_say_or_where_they_always_are() {
+    let world = World::new();
+    let card = world.0.path().join("card");
+    assert_eq!(panel(&card), Panel::default());
+    world.card("matriz.toml", format!("{GOOD}[panel]\nvolume_up = 16\n"));
+    assert_eq!(panel(&card), Panel { volume_up: 16, ..Panel::default() });
+    world.card("matriz.toml", format!("{GOOD}[panel]\nvolume_up = \"left\"\n"));
+    assert_eq!(panel(&card), Panel::default());
+}
