@@ -27,6 +27,10 @@ build: packages ## build the box and the rendezvous into target/release
 test: ## check and test everything
 	@.ci/rust .ci/test
 
+.PHONY: test-arm
+test-arm: ## test the box's program as built for its processor, under QEMU; QUICK=1 leaves out the longest
+	@.ci/rust .ci/test --arm $(if $(QUICK),quick)
+
 .PHONY: bench
 bench: bench-micro bench-world bench-peers ## the three below; puts their tables into docs/performance.md
 	@bench/report

@@ -196,11 +196,11 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::errno::Errno;
     use nix::sys::socket::{setsockopt, sockopt::ReceiveTimestampns};
 
     fn socket() -> UdpSocket {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        setsockopt(&socket, ReceiveTimestampns, &true).unwrap();
         socket.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
         socket
     }
@@ -208,6 +208,11 @@ mod tests {
     #[test]
     fn more_than_one_call_takes_arrives_whole_in_order_and_with_stamps() {
         let (from, to) = (socket(), socket());
+        // QEMU, when it runs a single program, knows no stamps and says so.
+        let stamped = match setsockopt(&to, ReceiveTimestampns, &true) {
+            Err(Errno::ENOPROTOOPT) => false,
+            done => done.map(|()| true).unwrap(),
+        };
         let mut outbox = Outbox::new();
         for n in 0..75_u8 {
             outbox.add(&from, to.local_addr().unwrap(), |bytes| {
@@ -222,7 +227,7 @@ mod tests {
             inbox
                 .receive(&to, Sleep::UntilOne, |bytes, sender, stamp| {
                     assert_eq!(sender, from.local_addr().unwrap());
-                    assert!(stamp.is_some());
+                    assert_eq!(stamp.is_some(), stamped);
                     seen.push(bytes.to_vec());
                 })
                 .unwrap();

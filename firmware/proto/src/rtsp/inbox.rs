@@ -91,12 +91,14 @@ impl Inbox {
                 long.then(|| Err(too_large(cseq(&self.bytes))))
             }
             Err(ParseError::Error) => {
-                let status = if is_of_another_version(&self.bytes) {
-                    StatusCode::RTSPVersionNotSupported
+                let cseq = cseq(&self.bytes);
+                Some(Err(if is_of_another_version(&self.bytes) {
+                    Fault { status: StatusCode::RTSPVersionNotSupported, cseq }
+                } else if is_too_long(&self.bytes) {
+                    too_large(cseq)
                 } else {
-                    StatusCode::BadRequest
-                };
-                Some(Err(Fault { status, cseq: cseq(&self.bytes) }))
+                    Fault { status: StatusCode::BadRequest, cseq }
+                }))
             }
         }
     }
@@ -117,10 +119,23 @@ fn is_of_another_version(head: &[u8]) -> bool {
     last.and_then(|word| word.strip_prefix("RTSP/")).is_some_and(|version| version != "1.0")
 }
 
+/// Whether the body is said to be longer than this computer can count, which the parser takes for a mistake.
+fn is_too_long(head: &[u8]) -> bool {
+    let length = header(head, "content-length").filter(|length| !length.is_empty());
+    length.is_some_and(|length| {
+        length.bytes().all(|byte| byte.is_ascii_digit()) && length.parse::<usize>().is_err()
+    })
+}
+
 /// The number of a request that cannot be parsed.
 fn cseq(head: &[u8]) -> Option<u32> {
+    header(head, "cseq")?.parse().ok()
+}
+
+/// What a header of that name says.
+fn header<'a>(head: &'a [u8], wanted: &str) -> Option<&'a str> {
     let mut headers = lines(head).take_while(|line| !line.is_empty()).filter_map(|line| line.split_once(':'));
-    headers.find(|(name, _)| name.eq_ignore_ascii_case("cseq"))?.1.trim().parse().ok()
+    headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
 }
 
 #[cfg(test)]
@@ -195,7 +210,8 @@ mod tests {
         assert_eq!(body("4096"), None);
         assert_eq!(body("4097"), Some((413, Some(4))));
         assert_eq!(body("18446744073709551615"), Some((413, Some(4))));
-        assert_eq!(body("18446744073709551616"), Some((400, Some(4))));
+        assert_eq!(body("18446744073709551616"), Some((413, Some(4))));
+        assert_eq!(body("-1"), Some((400, Some(4))));
         assert_eq!(fault(b"$\x00\x10\x00"), None);
         assert_eq!(fault(b"$\x00\x10\x01"), Some((413, None)));
     }
