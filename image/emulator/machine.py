@@ -29,6 +29,9 @@ EXTRA = (
     "earlycon=pl011,mmio32,0x3f201000 TERM=dumb systemd.journald.forward_to_console=1"
 )
 
+# The firmware tells the kernel the board's.
+SERIAL = "00000000b8129f01"
+
 RESTART = re.compile(r"reboot: (Restarting system|Power down|System halted)(?: with command '([^']*)')?")
 
 
@@ -202,6 +205,7 @@ class Machine:
         run("mkimage", "-A", "arm", "-O", "linux", "-T", "kernel", "-C", "none", "-a", "0x208000", "-e", "0x208000",
             "-n", "matriz", "-d", kernel, self.work / "uImage")
         (self.work / "dtb").write_bytes(boot["bcm2836-rpi-2-b.dtb"])
+        run("fdtput", "-t", "s", self.work / "dtb", "/", "serial-number", SERIAL)
         (self.work / "initramfs").write_bytes(boot["initramfs"])
         self.console = self.work / f"console-{self.starts}.log"
         self.wav = self.work / f"sound-{self.starts}.wav"

@@ -148,11 +148,11 @@ fn fsck(device: &Path, how: &[&str]) -> anyhow::Result<Checked> {
     })
 }
 
-/// Makes an empty file system. Everything is written now, so that nothing writes in the background while music
-/// plays; 1 % stays for the settings when recordings have filled the rest.
+/// Makes an empty file system, with few inodes, as its files are large. Everything is written now, so that nothing
+/// writes in the background while music plays; 1 % stays for the settings when recordings have filled the rest.
 fn make(device: &Path) -> anyhow::Result<()> {
     let done = Command::new("mkfs.ext4")
-        .args(["-q", "-F", "-L", "matriz-data", "-m", "1", "-i", "65536", "-J", "size=16"])
+        .args(["-q", "-F", "-L", "matriz-data", "-m", "1", "-i", "262144", "-J", "size=8"])
         .args(["-E", "lazy_itable_init=0,lazy_journal_init=0"])
         .arg(device)
         .output()
