@@ -3,7 +3,7 @@
 //! The arithmetic below [`super::Playout`], which knows prices and cycles. Late packets are not all alike: a break of a
 //! packet's length is hardly heard, as what is foretold of the music is right at first, and one of 20 ms is. A stall
 //! that is longer than the buffer by so much makes a break as long, and the first packet of it is late by that: so a
-//! packet counts by how late it is. Why: docs/decisions/0024.
+//! packet counts by how late it is. Why: docs/decisions/0023.
 
 use std::ops::Range;
 
