@@ -81,6 +81,12 @@ boot-test: card-and-host ## start it unattended and go through what a box must d
 soak-test: card-and-host ## for hours: cut its power at random moments, pull its sound card, and all of the above again
 	@image/emulator/soak-test out/emulator/card.img $(TARGET)/debug $(ARGS)
 
+.PHONY: update-test
+update-test: card-and-host ## update it, well and badly; ARGS=--short for the main things
+	@.ci/install bundle
+	@image/emulator/bundles out/emulator/bundles
+	@image/emulator/update-test out/emulator/card.img $(TARGET)/debug out/emulator/bundles $(ARGS)
+
 .PHONY: card-and-host
 card-and-host: card
 	@$(CARGO) build --locked 2>&1 | { grep --line-buffered -v '^ *Finished' >&2 || true; }; exit $${PIPESTATUS[0]}

@@ -18,14 +18,15 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 import zlib
 from pathlib import Path
 
 # What is said on the command line beside what the card says. The watchdog resets the emulated machine as soon as it is
-# opened; the pins are reached through /dev/mem there.
+# opened; the pins are reached through /dev/mem there; `init` starts the other processors.
 EXTRA = (
-    "matriz.emulator systemd.watchdog_sec=0 iomem=relaxed "
+    "matriz.emulator systemd.watchdog_sec=0 iomem=relaxed maxcpus=1 "
     "earlycon=pl011,mmio32,0x3f201000 TERM=dumb systemd.journald.forward_to_console=1"
 )
 
@@ -211,7 +212,8 @@ class Machine:
         self.wav = self.work / f"sound-{self.starts}.wav"
         forwards = "".join(f",hostfwd={rule}" for rule in [f"tcp:127.0.0.1:{self.ssh_port}-:22", *self.forward])
         words = [
-            run(Path(__file__).parent / "qemu").strip(), "-M", "raspi2b", "-display", "none", "-no-reboot", "-nodefaults",
+            run(Path(__file__).parent / "qemu").strip(), "-M", "raspi2b", "-name", "matriz,debug-threads=on",
+            "-display", "none", "-no-reboot", "-nodefaults",
             "-kernel", self.work / "uImage", "-initrd", self.work / "initramfs", "-dtb", self.work / "dtb",
             "-append", boot["cmdline.txt"].decode().strip() + " " + EXTRA,
             # What a killed QEMU has written is kept by this computer's own memory.
@@ -235,6 +237,23 @@ class Machine:
         )
         self.qmp = None
         self.since = time.monotonic()
+        threading.Thread(target=self._spare, args=(self.process, self.console), daemon=True).start()
+
+    @staticmethod
+    def _spare(process, console):
+        """Gives the time of the three processors that only wait for Linux to the one that starts it, until they are on."""
+        waiting = re.compile(r"CPU [123]/TCG")
+        on = False
+        while not on and process.poll() is None:
+            time.sleep(0.5)
+            on = console.exists() and "All processors are on." in console.read_text(errors="replace")
+            for task in Path(f"/proc/{process.pid}/task").iterdir():
+                try:
+                    if waiting.match((task / "comm").read_text()):
+                        policy = os.SCHED_OTHER if on else os.SCHED_IDLE
+                        os.sched_setscheduler(int(task.name), policy, os.sched_param(0))
+                except OSError:
+                    pass  # it has ended
 
     def power_off(self):
         """Pulls the plug."""
