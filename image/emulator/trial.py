@@ -252,7 +252,8 @@ class Trial:
         return self.kept()
 
     def kept(self):
-        return self.machine.ssh("sha256sum /run/matriz-system/ssh/ssh_host_*_key && cat /data/matriz/state/*.json /data/matriz/keepsake")
+        return self.machine.ssh("sha256sum /run/matriz-system/ssh/ssh_host_*_key"
+                                " && cat /data/matriz/state/*.json /data/matriz/keepsake")
 
     def is_kept(self, before):
         after = self.kept()

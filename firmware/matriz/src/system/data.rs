@@ -6,7 +6,7 @@
 //! settings as shipped; so do both volume buttons (`hold`). Exit codes: e2fsck(8). Superblock: ext4's disk layout, `s_magic`.
 
 use super::hold::{self, Wish};
-use super::{DATA, Root, SETUP, messages, settings, text};
+use super::{Root, SETUP, messages, settings, text};
 use crate::clock;
 use crate::front_panel::{Pi, Wiring};
 use anyhow::{Context, bail};
@@ -124,15 +124,20 @@ fn check(device: &Path, usable: &dyn Fn() -> bool) -> anyhow::Result<Checked> {
     Ok(if repaired { Checked::Repaired } else { Checked::Ruined })
 }
 
+/// Where it is tried. Not where it belongs: to systemd the partition would be mounted then, and the job that waits
+/// to mount it done, just before it is gone again.
+const TRIED_AT: &str = "run/matriz-system/data";
+
 /// Whether the kernel takes it. A test's folder has no kernel.
 fn mounts(root: &Root, device: &Path) -> bool {
     if !root.is_real() {
         return true;
     }
-    let at = root.at(DATA);
-    let mounted = Command::new("mount").args(["-t", "ext4"]).arg(device).arg(&at).output();
-    let mounted = mounted.is_ok_and(|done| done.status.success());
-    mounted && Command::new("umount").arg(&at).output().is_ok_and(|done| done.status.success())
+    let at = root.at(TRIED_AT);
+    let mount = || Command::new("mount").args(["-t", "ext4"]).arg(device).arg(&at).output();
+    let mounted = std::fs::create_dir_all(&at).and_then(|()| mount());
+    mounted.is_ok_and(|done| done.status.success())
+        && Command::new("umount").arg(&at).output().is_ok_and(|done| done.status.success())
 }
 
 fn fsck(device: &Path, how: &[&str]) -> anyhow::Result<Checked> {
