@@ -1,7 +1,8 @@
 //! What was asked for: the words after `ssh update@BOX`, such as `status`.
 //!
-//! With or without `--` before them: ssh takes those that have it for its own, unless `--` alone goes before. sshd hands them over in `SSH_ORIGINAL_COMMAND` (sshd_config(5), `ForceCommand`); the relay sends them ahead as the
-//! first line. They come from outside, and what is not understood is refused with a sentence.
+//! With or without `--` before them: ssh takes those that have it for its own, unless `--` alone goes before. sshd hands
+//! them over in `SSH_ORIGINAL_COMMAND` (sshd_config(5), `ForceCommand`); the relay sends them ahead as the first line.
+//! They come from outside, and what is not understood is refused with a sentence.
 
 /// The longest line of words, in bytes: all there are have 27.
 pub const LONGEST: usize = 256;
