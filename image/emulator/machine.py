@@ -371,10 +371,16 @@ class Machine:
         return self.wait(greeting, seconds, "SSH")
 
     def ssh_words(self, user="root", key=None):
+        """A user's commands share a connection for as long as this start lasts: the emulated processor takes up to half a
+        minute for each. The path is relative, as a socket's may not be long.
+        """
+        shared = os.path.relpath(self.work / f"ssh-{self.starts}-{user}")
+        sharing = ["-o", "ControlMaster=auto", "-o", "ControlPersist=yes", "-o", f"ControlPath={shared}"]
         return [
             "ssh", "-p", str(self.ssh_port), "-i", str(key or self.key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
             "-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={self.work / 'known_hosts'}",
-            "-o", "ConnectTimeout=60", "-o", "ServerAliveInterval=20", "-o", "LogLevel=ERROR", f"{user}@127.0.0.1",
+            "-o", "ConnectTimeout=60", "-o", "ServerAliveInterval=20", "-o", "LogLevel=ERROR",
+            *([] if key else sharing), f"{user}@127.0.0.1",
         ]
 
     def ssh(self, command, seconds=240, user="root", key=None, check=True, stdin=None):

@@ -240,7 +240,7 @@ class Trial:
         """The sound card goes and comes during music."""
         self.machine.unplug()
         gone = self.report.attempt("pulled out, the box says that there is no card", lambda: self.machine.wait(
-            lambda: not (card := self.status()["machine"]).get("plays") and card, PATIENCE, "no card"))
+            lambda: "no card" in (computer := self.status()["machine"]).get("card", "") and computer, PATIENCE, "no card"))
         self.report.say(f"it says: {gone.get('card')}")
         self.machine.plug()
         self.plays("plugged in again, the tone comes out again")

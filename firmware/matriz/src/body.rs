@@ -21,6 +21,7 @@ use crate::realtime;
 use crate::rendezvous::{Endpoint, Event};
 use crate::rtsp;
 use crate::stations::{SharedRing, Station};
+use crate::system;
 use crate::taps::{Pump, Taps};
 use crate::watchdog;
 use engine::{Engine, Handle, Settings};
@@ -128,7 +129,9 @@ async fn play(
         body.leave(&mut people, &mut show).await;
         match end {
             End::Stopped => return Ok(()),
-            End::CardGone(sentence) => told.say(Some(&mut people), sentence),
+            End::CardGone(sentence) => {
+                told.say(Some(&mut people), system::missing_card().unwrap_or(sentence));
+            }
         }
         gone = true;
     }

@@ -50,6 +50,11 @@ pub fn left_messages() -> Vec<String> {
     messages::read(&Root(PathBuf::from("/")))
 }
 
+/// On a box, what a person there can do while the JACK server is missing; `None` on other computers.
+pub fn missing_card() -> Option<String> {
+    card::missing(&Root(PathBuf::from("/")))
+}
+
 /// What the verbs have in common.
 #[derive(Args)]
 pub struct Options {

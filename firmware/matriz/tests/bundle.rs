@@ -42,8 +42,7 @@ fn bundle(input: &Input, name: &str, signer: Option<&str>) -> Command {
 fn configuration(input: &Input, image: &str) -> PathBuf {
     let (file, data) = (input.path(&format!("{image}/system.conf")), input.path("data"));
     let text = read("overlays/rootfs/usr/lib/rauc/system.conf")
-        .replace("/data/matriz-system/rauc", data.to_str().unwrap())
-        .replace("perform-pre-check=true\n", ""); // since RAUC 1.12; Debian 12 has an older one
+        .replace("/data/matriz-system/rauc", data.to_str().unwrap());
     write(&file, text);
     let keyring = must(program(input, "keyring").arg(image.trim_end_matches("-image")));
     write(&input.path(&format!("{image}/keyring.pem")), keyring);
@@ -394,7 +393,24 @@ fn rauc_on_the_box_knows_the_card() {
             format!("[slot.boot.{index}]\ndevice=/dev/mmcblk0p{boot}\ntype=vfat\nparent=rootfs.{index}\n");
         assert!(conf.contains(&rootfs) && conf.contains(&boot), "{conf}");
     }
-    assert!(conf.contains("\nbundle-formats=verity\n") && conf.contains("\nperform-pre-check=true\n"));
+    assert!(conf.contains("\nbundle-formats=verity\n"));
+}
+
+#[test]
+fn all_of_a_bundle_is_read_before_anything_is_written() {
+    let handler = "/usr/lib/matriz/read-bundle";
+    assert!(read("overlays/rootfs/usr/lib/rauc/system.conf").contains(&format!("\npre-install={handler}\n")));
+    let bundle = tempfile::tempdir().unwrap();
+    write(&bundle.path().join("boot.vfat"), "good");
+    write(&bundle.path().join("root.squashfs"), "good");
+    let reads = || {
+        let mut command = Command::new(repository().join("overlays/rootfs").join(&handler[1..]));
+        run(command.env("RAUC_BUNDLE_MOUNT_POINT", bundle.path())).status.success()
+    };
+    assert!(reads());
+    // As a block that dm-verity refuses: a file that is there and cannot be read.
+    symlink("/proc/self/mem", bundle.path().join("middle")).unwrap();
+    assert!(!reads());
 }
 
 #[test]

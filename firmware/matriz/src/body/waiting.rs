@@ -5,7 +5,7 @@ use crate::audio::{Card, Driver, jack, simulated};
 use crate::clock;
 use crate::config::{Config, Sound};
 use crate::people::People;
-use crate::watchdog;
+use crate::{system, watchdog};
 use std::time::Duration;
 
 /// How long to wait before looking for a JACK server again.
@@ -72,8 +72,14 @@ pub async fn find_card(
     loop {
         match jack::find(config) {
             Ok(waiting) => return Some(Found::Jack(waiting)),
-            Err(jack::NoServer::Absent(_)) if gone => {}
-            Err(why) => told.say(people.as_deref_mut(), why.to_string()),
+            Err(why) => {
+                let absent = matches!(why, jack::NoServer::Absent(_));
+                match system::missing_card().filter(|_| absent) {
+                    Some(sentence) => told.say(people.as_deref_mut(), sentence),
+                    None if absent && gone => {}
+                    None => told.say(people.as_deref_mut(), why.to_string()),
+                }
+            }
         }
         if let Pause::Stopped = pause(stop, people.as_deref_mut()).await {
             return None;

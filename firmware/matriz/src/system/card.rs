@@ -63,6 +63,15 @@ pub fn is_plugged(root: &Root) -> bool {
     best(cards(root)).is_some()
 }
 
+/// On a box, where the JACK server comes and goes with the card: what a person there can do while there is none.
+pub fn missing(root: &Root) -> Option<String> {
+    let name = best(cards(root)).map(|card| card.name);
+    root.at(BOX).exists().then(|| match name {
+        None => "no card: plug the sound card in".to_owned(),
+        Some(name) => format!("{name} is about to play; if that takes long, unplug it and plug it in again"),
+    })
+}
+
 /// A 2i2 before others, then one with inputs, then the first.
 fn best(mut cards: Vec<Card>) -> Option<Card> {
     cards.sort_by_key(|card| (!card.known, !card.records, card.number));
@@ -155,6 +164,17 @@ mod tests {
         plug(&root, 5, "1235", "8202", &["0p", "0c"]);
         let card = best(cards(&root)).unwrap();
         assert_eq!((card.number, card.name.as_str(), card.known), (5, "Scarlett 2i2 2nd Gen", true));
+    }
+
+    #[test]
+    fn on_a_box_a_person_is_told_to_plug_the_card_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root(folder.path().to_owned());
+        assert_eq!(missing(&root), None); // no box: somebody starts JACK by hand
+        fs::create_dir_all(root.at(BOX)).unwrap();
+        assert_eq!(missing(&root).unwrap(), "no card: plug the sound card in");
+        plug(&root, 1, "1235", "8219", &["0p", "0c"]);
+        assert!(missing(&root).unwrap().starts_with("Scarlett 2i2 4th Gen is about to play"));
     }
 
     #[test]

@@ -130,6 +130,15 @@ impl Player {
         after.map_or(0, &count).saturating_sub(before.map_or(0, &count))
     }
 
+    /// Packets of `speaker`, whom it hears, that this machine may have held up in this span: one for each cycle of either
+    /// card that was late, and those that came too late, since on loopback nothing else delays a packet than a thread
+    /// that had to wait for a processor.
+    pub fn held_up(&self, speaker: &Player, (from, until): (Time, Time)) -> u64 {
+        let late = |status: &Status| peer(status, &speaker.name).map_or(0, |peer| peer.late);
+        let overruns = |player: &Player| player.counted(from, until, |status| status.overruns);
+        overruns(self) + overruns(speaker) + self.counted(from, until, late)
+    }
+
     /// Ends it as `systemctl stop` does: it says goodbye and ends well.
     pub fn stop(&mut self) {
         let status = self.process.terminate();

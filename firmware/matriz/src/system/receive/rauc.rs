@@ -1,8 +1,7 @@
 //! RAUC, asked to judge a bundle and to install it, and its errors in one plain sentence each.
 //!
-//! `rauc info` checks the signature and tells the version. `rauc install` does so again, then reads all of the bundle
-//! (`perform-pre-check` in `overlays/rootfs/usr/lib/rauc/system.conf`) and compares `compatible`, all before the first
-//! write. The errors' words are those of RAUC 1.8 to 1.15 (src/bundle.c, signature.c, install.c) and OpenSSL 3.
+//! `rauc info` checks the signature and tells the version. `rauc install` does so again, compares `compatible` and reads
+//! all of the bundle (`pre-install` in `overlays/rootfs/usr/lib/rauc/system.conf`), all before the first write. The errors' words are those of RAUC 1.8 to 1.15 (src/bundle.c, signature.c, install.c) and OpenSSL 3.
 
 use anyhow::{Context, bail};
 use std::io::{BufRead, BufReader, Read};
@@ -48,8 +47,7 @@ impl Rauc {
     /// A sentence: why it was not, or not wholly.
     pub fn install(&self, bundle: &Path, progress: &mut dyn FnMut(u8)) -> anyhow::Result<()> {
         let (ended, said) = self.run(&["install"], bundle, &mut |line| {
-            let percent = line.trim_start().split_once('%').and_then(|(number, _)| number.parse().ok());
-            percent.into_iter().filter(|percent| *percent <= 100).for_each(&mut *progress);
+            percent(line).into_iter().filter(|percent| *percent <= 100).for_each(&mut *progress);
         })?;
         if !ended.success() {
             bail!(sentence(&said));
@@ -124,6 +122,11 @@ fn hear(output: impl Read, to: &SyncSender<String>) {
     }
 }
 
+/// How far it is, in a line that says so.
+fn percent(line: &str) -> Option<u8> {
+    line.trim_start().split_once('%').and_then(|(number, _)| number.parse().ok())
+}
+
 /// A value as RAUC quotes it for a shell (`g_shell_quote`): versions have no quotes in them.
 fn unquoted(value: &str) -> String {
     let value = value.trim().trim_matches(['\'', '"']);
@@ -156,7 +159,7 @@ const MEANINGS: [(&[&str], &str); 12] = [
         "the bundle was tampered with, or damaged on its way: its signature is not that of its content",
     ),
     (
-        &["device failed between", "Check read from dm-", "bundle payload is corrupted"],
+        &["Pre-install handler error", "Check read from dm-", "bundle payload is corrupted"],
         "the bundle was tampered with, or damaged on its way: its content is not what was signed",
     ),
     (&["Signature size", "signature size"], "the bundle is cut off, or no bundle; send it again"),
@@ -188,8 +191,10 @@ fn sentence(said: &[String]) -> String {
     if let Some((mine, its)) = said.iter().find_map(|line| boards(line)) {
         return format!("the bundle is for another board: it is for {its}, this box is {mine}");
     }
+    // What it is at is no reason.
+    let errors = || said.iter().filter(|line| percent(line).is_none());
     let means =
-        |(words, _): &&(&[&str], &str)| words.iter().any(|word| said.iter().any(|line| line.contains(word)));
+        |(words, _): &&(&[&str], &str)| words.iter().any(|word| errors().any(|line| line.contains(word)));
     let error = || said.iter().rev().find_map(|line| line.strip_prefix("LastError: "));
     let last = || said.iter().rev().map(String::as_str).find(|line| !line.is_empty());
     match MEANINGS.iter().find(means) {
@@ -264,7 +269,7 @@ mod tests {
                 "its content is not what was signed",
             ),
             (
-                "LastError: Failed mounting bundle: Check /dev/dm-0 device failed between 0 and 65536 bytes with error: Input/output error",
+                "  0% Determining slot states\n 20% Determining slot states done.\nLastError: Pre-install handler error: Child process exited with code 1",
                 "its content is not what was signed",
             ),
             (
