@@ -82,10 +82,17 @@ soak-test: card-and-host ## for hours: cut its power at random moments, pull its
 	@image/emulator/soak-test out/emulator/card.img $(TARGET)/debug $(ARGS)
 
 .PHONY: update-test
-update-test: card-and-host ## update it, well and badly; ARGS=--short for the main things
+update-test: card-host-and-bundles ## update it, well and badly; ARGS=--short for the main things
+	@image/emulator/update-test out/emulator/card.img $(TARGET)/debug out/emulator/bundles $(ARGS)
+
+.PHONY: update-soak
+update-soak: card-host-and-bundles ## for hours: cut its power at random moments of an update
+	@image/emulator/update-soak out/emulator/card.img $(TARGET)/debug out/emulator/bundles $(ARGS)
+
+.PHONY: card-host-and-bundles
+card-host-and-bundles: card-and-host
 	@.ci/install bundle
 	@image/emulator/bundles out/emulator/bundles
-	@image/emulator/update-test out/emulator/card.img $(TARGET)/debug out/emulator/bundles $(ARGS)
 
 .PHONY: card-and-host
 card-and-host: card

@@ -27,7 +27,8 @@ from pathlib import Path
 # opened; the pins are reached through /dev/mem there.
 EXTRA = (
     "matriz.emulator systemd.watchdog_sec=0 iomem=relaxed "
-    "earlycon=pl011,mmio32,0x3f201000 TERM=dumb systemd.journald.forward_to_console=1"
+    "earlycon=pl011,mmio32,0x3f201000 TERM=dumb systemd.journald.forward_to_console=1 "
+    "systemd.journald.max_level_console=warning maxcpus=1"
 )
 
 # The firmware tells the kernel the board's.

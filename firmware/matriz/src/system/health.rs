@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// The same on the emulator, which is many times slower.
-const LIMIT_EMULATED: Duration = Duration::from_secs(600);
+const LIMIT_EMULATED: Duration = Duration::from_secs(360);
 
 /// What is on the kernel's command line there.
 const EMULATOR: &str = "matriz.emulator";
