@@ -28,7 +28,7 @@ from pathlib import Path
 EXTRA = (
     "matriz.emulator systemd.watchdog_sec=0 iomem=relaxed "
     "earlycon=pl011,mmio32,0x3f201000 TERM=dumb systemd.journald.forward_to_console=1 "
-    "systemd.journald.max_level_console=warning maxcpus=1"
+    "systemd.journald.max_level_console=warning"
 )
 
 # The firmware tells the kernel the board's.

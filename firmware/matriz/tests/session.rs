@@ -29,7 +29,7 @@ const SILENT: f64 = -50.0;
 const GOOD_DAY: (u64, u64) = (500, 2);
 
 /// Share of the packets that this machine may hold up before nothing can be said of the rest: one in so many.
-const HELD_UP: u64 = 20;
+const HELD_UP: u64 = 8;
 
 /// The band on stage.
 struct Band {
