@@ -86,7 +86,7 @@ update-test: card-host-and-bundles ## update it, well and badly; ARGS=--short fo
 	@image/emulator/update-test out/emulator/card.img $(TARGET)/debug out/emulator/bundles $(ARGS)
 
 .PHONY: update-soak
-update-soak: card-host-and-bundles ## for hours: cut its power at random moments of an update
+update-soak: card-host-and-bundles ## for an hour: cut its power at random moments of updates
 	@image/emulator/update-soak out/emulator/card.img $(TARGET)/debug out/emulator/bundles $(ARGS)
 
 .PHONY: card-host-and-bundles
