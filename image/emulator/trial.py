@@ -11,6 +11,7 @@ import re
 import signal
 import struct
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -158,7 +159,8 @@ class Trial:
             options.add_argument(name)
         for name in switches:
             options.add_argument(name, action="store_true")
-        options.add_argument("--work", default="out/emulator/test", help="folder for consoles, sound and pictures")
+        options.add_argument("--work", default=f"out/emulator/{Path(sys.argv[0]).name}",
+                             help="folder for consoles, sound and pictures")
         options.add_argument("--seed", type=int, default=random.randrange(10**6), help="of random moments")
         self.options = options.parse_args()
         self.work = Path(self.options.work)
