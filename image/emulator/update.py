@@ -1,14 +1,20 @@
-"""What the tests of updates have in common: bundles on the card, an installation, and its trial. The sequences are in
+"""What the tests of updates have in common: bundles on the card, an installation, its trial, and power cuts. The sequences are in
 `update-test` and `update-soak`; the box is in `trial.py`.
 """
 
 import json
+import re
 import subprocess
 import time
 from pathlib import Path
 
-from machine import boot_partition, run
+from machine import Trouble, boot_partition, run
 from trial import PATIENCE
+
+PROGRESS = re.compile(r"(\w+) (\d+) %")
+
+# The power goes at most so long after a line of progress, a tenth of the way, or after the start of a trial: seconds.
+NEXT_LINE, TRIAL = 6, 180
 
 
 def put_bundles(trial, names):
@@ -23,11 +29,13 @@ def put_bundles(trial, names):
     return places
 
 
-def from_card(trial, name):
-    """What receives the same bundle from the card, as a command of the box."""
+def begins(trial, name):
+    """An update with a bundle on the card: the process here whose output says how far it is."""
     at, size = trial.places[name]
-    return (f"dd if=/dev/mmcblk0 bs=1M skip={at} count={(size >> 20) + 1} status=none | head -c {size} |"
-            " SSH_ORIGINAL_COMMAND=now matriz system receive")
+    command = (f"dd if=/dev/mmcblk0 bs=1M skip={at} count={(size >> 20) + 1} status=none | head -c {size} |"
+               " SSH_ORIGINAL_COMMAND=now matriz system receive")
+    return subprocess.Popen([*trial.machine.ssh_words(), command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
 
 
 def version(trial):
@@ -41,8 +49,7 @@ def committed(trial):
 def install(trial, name):
     """Until the box restarts, into the trial. Says how long what took."""
     begin, said, last = time.monotonic(), [], ""
-    with subprocess.Popen([*trial.machine.ssh_words(), from_card(trial, name)], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as update:
+    with begins(trial, name) as update:
         for line in update.stdout:
             said.append(line)
             if (what := line.split("%")[0].rstrip(" 0123456789\n")) != last:
@@ -64,3 +71,30 @@ def commits(trial, number):
         lambda: committed(trial) != old, 2 * PATIENCE, "autoboot.txt to change"))
     status = trial.status()["machine"]
     trial.report.check(f"{number}: the status says it", number in json.dumps(status), status)
+
+
+def power_goes(trial, name, where, tenths=range(10)):
+    """At a random moment there: while it is `receiving` or `installing`, soon after one of these tenths of it, or in its
+    `trial`. Returns which moment that was, in words.
+    """
+    least, said, moment = 10 * trial.chance.choice(tenths), [], None
+    with begins(trial, name) as update:
+        for line in update.stdout:
+            said.append(line)
+            progress = PROGRESS.fullmatch(line.strip())
+            if not moment and progress and progress[1] == where and int(progress[2]) >= least:
+                seconds = trial.chance.uniform(0, NEXT_LINE)
+                time.sleep(seconds)
+                trial.machine.power_off()
+                moment = f"{seconds:.1f} s after {line.strip()!r}"
+    if where == "trial":
+        if trial.machine.wait_off(PATIENCE) != "restart" or not trial.machine.tryboot:
+            raise Trouble(f"the box does not restart into the trial; it said: {''.join(said)}")
+        seconds = trial.chance.uniform(0, TRIAL)
+        trial.machine.power_on()
+        time.sleep(seconds)
+        trial.machine.power_off()
+        moment = f"{seconds:.0f} s after the trial has begun"
+    if not moment:
+        raise Trouble(f"it did not come to {where} {least} %, it said: {''.join(said)}")
+    return moment

@@ -251,14 +251,10 @@ fn who_answers_nonsense_costs_nobody_anything() {
     server.join().unwrap();
     let ended = now();
     porto.wait_until(ended);
-    let held_up = porto.held_up(&lisboa, (begun, ended));
-    let [concealed, received] = [|peer: &PeerStatus| peer.concealed, |peer: &PeerStatus| peer.received]
-        .map(|count| porto.counted(begun, ended, |status| peer(status, "lisboa").map_or(0, count)));
-    assert!(received > 2_000 && held_up < received / 8, "{held_up} of {received} packets were held up");
-    assert!(
-        concealed <= received / 500 + 2 + held_up,
-        "{concealed} of {received} packets were concealed, but only {held_up} held up"
-    );
+    let received =
+        porto.counted(begun, ended, |status| peer(status, "lisboa").map_or(0, |lisboa| lisboa.received));
+    assert!(received > 2_000, "{received}");
+    porto.assert_whole(&lisboa, (begun, ended));
     assert!(!is_heard(&porto.last(), GUEST));
     porto.stop();
     lisboa.stop();

@@ -58,7 +58,7 @@ impl Told {
 }
 
 /// Waits for the card; `None` when told to end meanwhile. That there is none is not said of a card that is known
-/// to be `gone`.
+/// to be `gone`, but on a box, where somebody can plug one in.
 pub async fn find_card(
     config: &Config,
     stop: &mut Stop,
@@ -72,14 +72,12 @@ pub async fn find_card(
     loop {
         match jack::find(config) {
             Ok(waiting) => return Some(Found::Jack(waiting)),
-            Err(why) => {
-                let absent = matches!(why, jack::NoServer::Absent(_));
-                match system::missing_card().filter(|_| absent) {
-                    Some(sentence) => told.say(people.as_deref_mut(), sentence),
-                    None if absent && gone => {}
-                    None => told.say(people.as_deref_mut(), why.to_string()),
-                }
-            }
+            Err(jack::NoServer::Absent(sentence)) => match system::missing_card() {
+                Some(sentence) => told.say(people.as_deref_mut(), sentence),
+                None if gone => {}
+                None => told.say(people.as_deref_mut(), sentence),
+            },
+            Err(why) => told.say(people.as_deref_mut(), why.to_string()),
         }
         if let Pause::Stopped = pause(stop, people.as_deref_mut()).await {
             return None;

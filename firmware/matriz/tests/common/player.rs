@@ -12,6 +12,13 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;
 
+/// Share of the packets that may be concealed although this machine held nothing up, as on any good day:
+/// 0.2 %, and a few where that is too little to count.
+const GOOD_DAY: (u64, u64) = (500, 2);
+
+/// Share of the packets that this machine may hold up before nothing can be said of the rest: one in so many.
+const HELD_UP: u64 = 8;
+
 /// What a box is told.
 pub struct Setup {
     pub name: String,
@@ -130,13 +137,24 @@ impl Player {
         after.map_or(0, &count).saturating_sub(before.map_or(0, &count))
     }
 
-    /// Packets of `speaker`, whom it hears, that this machine may have held up in this span: one for each cycle of either
-    /// card that was late, and those that came too late, since on loopback nothing else delays a packet than a thread
-    /// that had to wait for a processor.
-    pub fn held_up(&self, speaker: &Player, (from, until): (Time, Time)) -> u64 {
-        let late = |status: &Status| peer(status, &speaker.name).map_or(0, |peer| peer.late);
+    /// Asserts that in this span hardly a packet of `speaker` was concealed but those that this machine held up: as many
+    /// as cycles of either card were late, and those that came too late, since on loopback nothing else delays a packet
+    /// than a thread that had to wait for a processor. Returns how many were concealed or held up.
+    pub fn assert_whole(&self, speaker: &Player, (from, until): (Time, Time)) -> u64 {
         let overruns = |player: &Player| player.counted(from, until, |status| status.overruns);
-        overruns(self) + overruns(speaker) + self.counted(from, until, late)
+        let count = |of: fn(&PeerStatus) -> u64| {
+            self.counted(from, until, |status| peer(status, &speaker.name).map_or(0, of))
+        };
+        let [received, concealed, late] =
+            [count(|of| of.received), count(|of| of.concealed), count(|of| of.late)];
+        let held_up = overruns(self) + overruns(speaker) + late;
+        let who = format!("{} at {}", speaker.name, self.name);
+        assert!(held_up <= received / HELD_UP, "{who}: {held_up} of {received} packets were held up");
+        assert!(
+            concealed <= received / GOOD_DAY.0 + GOOD_DAY.1 + held_up,
+            "{who}: {concealed} of {received} packets were concealed, but only {held_up} held up"
+        );
+        concealed + held_up
     }
 
     /// Ends it as `systemctl stop` does: it says goodbye and ends well.

@@ -1,7 +1,8 @@
 //! RAUC, asked to judge a bundle and to install it, and its errors in one plain sentence each.
 //!
 //! `rauc info` checks the signature and tells the version. `rauc install` does so again, compares `compatible` and reads
-//! all of the bundle (`pre-install` in `overlays/rootfs/usr/lib/rauc/system.conf`), all before the first write. The errors' words are those of RAUC 1.8 to 1.15 (src/bundle.c, signature.c, install.c) and OpenSSL 3.
+//! all of the bundle (`pre-install` in `overlays/rootfs/usr/lib/rauc/system.conf`), all before the first write. The
+//! errors' words are those of RAUC 1.8 to 1.15 (src/bundle.c, signature.c, install.c) and OpenSSL 3.
 
 use anyhow::{Context, bail};
 use std::io::{BufRead, BufReader, Read};
