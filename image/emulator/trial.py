@@ -1,5 +1,6 @@
 """What the tests in the emulator have in common: a report, this computer's part in the music, and the things that are
-looked at more than once. The sequences are in `boot-test`, `soak-test` and `update-test`; the board is in `machine.py`.
+looked at more than once. The sequences are in `boot-test`, `soak-test`, `update-test` and `update-soak`; the board is in
+`machine.py`.
 """
 
 import argparse
@@ -35,6 +36,11 @@ periods = 3
 [panel]
 chip = "sh1106"
 """
+
+# A mistake in line 3, with the line ends of Windows.
+MISTAKE = SETTINGS.replace('key = "key1"', 'kez = "key1"').replace("\n", "\r\n")
+
+SHIPPED = Path(__file__).parent.parent / "setup" / "matriz.toml"
 
 # One step may take so long: emulated time runs slowly, and slower on two busy processors.
 PATIENCE = 600
@@ -134,7 +140,9 @@ def tone_in(file, begin=0):
     frames = RATE // 100
     turn = 2 * math.pi * TONE / RATE
     wave = [(math.cos(turn * n), math.sin(turn * n)) for n in range(frames)]
-    data = Path(file).read_bytes()[44 + begin // 4 * 4:]
+    with open(file, "rb") as wav:
+        wav.seek(44 + begin // 4 * 4)
+        data = wav.read()
     found = 0
     for at in range(0, len(data) - frames * 4, frames * 4):
         left = struct.unpack_from(f"<{2 * frames}h", data, at)[::2]
@@ -205,8 +213,12 @@ class Trial:
         self.report.say(f"SSH came {time.monotonic() - self.machine.since:.0f} s after power-on")
 
     def is_as_designed(self):
-        """Partitions, mounts, units."""
+        """Partitions, mounts, units, name, and the door is shut for strangers."""
         check = self.report.check
+        designed = {1: (12, 64), 2: (12, 64), 3: (12, 64), 5: (131, 256), 6: (131, 256), 7: (131, 6000)}
+        seen = {number: (kind, size >> 20) for number, (kind, _, size) in self.card.partitions.items()}
+        aligned = all(start % (4 << 20) == 0 for _, start, _ in self.card.partitions.values())
+        check("the partition table is as designed", seen == designed and aligned, self.card.partitions)
         mounts = self.machine.ssh("cat /proc/mounts", seconds=PATIENCE)
         check("the root is squashfs, read-only", re.search(r"^/dev/\S+ / squashfs ro", mounts, re.M), mounts)
         check("nothing can be written to the root", self.machine.ssh("touch /usr/x", check=False)[0] != 0)
@@ -214,6 +226,13 @@ class Trial:
         check("the data partition is writable", re.search(r"p7 /data ext4 rw", mounts), mounts)
         failed = self.machine.ssh("systemctl --failed --no-legend --plain").strip()
         check("no unit has failed", not failed, failed)
+        name = self.machine.ssh("cat /proc/sys/kernel/hostname").strip()
+        check("the host name is its own", name == "matriz-9f01", name)
+        stranger = self.work / "stranger"
+        if not stranger.exists():
+            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", stranger)
+        code, _, said = self.machine.ssh("true", key=stranger, check=False)
+        check("another key is refused", code == 255 and "Permission denied" in said, said)
 
     def registers(self):
         self.report.attempt(
@@ -260,3 +279,35 @@ class Trial:
     def is_kept(self, before):
         after = self.kept()
         self.report.check("host key, faders and other data are kept", after == before, f"{before} before, {after} after")
+
+    def tells_the_mistake(self):
+        """Started with `MISTAKE`, it plays on with the settings of before."""
+        messages = self.machine.ssh("matriz system messages", seconds=PATIENCE)
+        told = "matriz.toml" in messages and "line 3" in messages
+        self.report.check("a wrong settings file is reported with its line", told, messages)
+        self.registers()  # which it can only with the settings of before
+
+    def identity(self):
+        """Of the file system on the data partition: its random UUID, in ext4's superblock."""
+        with open(self.card.file, "rb") as card:
+            card.seek(self.card.partitions[7][1] + 1024 + 104)
+            return card.read(16)
+
+    def is_reset(self):
+        """Off, it is given a file FACTORY-RESET and switched on; nobody can go in afterwards."""
+        before = self.identity()
+        self.card.write(1, "FACTORY-RESET", "")
+        self.machine.power_on()
+        self.report.attempt("a file FACTORY-RESET is carried out", lambda: self.machine.wait(
+            lambda: "FACTORY-RESET" not in self.card.names(1), PATIENCE, "the file to go"))
+        self.machine.wait_said("Reached target.*multi-user", PATIENCE)
+        self.report.check("the data partition was made anew", self.identity() != before)
+        names = self.card.names(1)
+        self.report.check("the keys are gone from the card", "authorized_keys" not in names, names)
+        self.report.check("the settings are those that are shipped", self.card.read(1, "matriz.toml") == SHIPPED.read_bytes())
+        try:
+            self.machine.wait_ssh(20)
+            open_door = True
+        except Trouble:
+            open_door = False
+        self.report.check("without a key on the card there is no SSH", not open_door)
