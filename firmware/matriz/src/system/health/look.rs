@@ -188,12 +188,18 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_hangs_fails_or_is_not_there_is_told() {
+    fn a_program_that_hangs_or_fails_is_told() {
         let root = Root(PathBuf::from("/"));
         let eyes = Eyes::new(&root, Duration::from_millis(300)).unwrap();
         assert_eq!(eyes.ask("sh", &["-c", "echo good"]), Ok(b"good\n".to_vec()));
         assert_eq!(eyes.ask("sh", &["-c", "echo bad >&2; exit 3"]), Err("sh fails: bad".to_owned()));
         assert_eq!(eyes.ask("sh", &["-c", "exec sleep 60"]), Err("sh has not ended after 0 s".to_owned()));
+    }
+
+    #[test]
+    fn what_cannot_be_started_is_told() {
+        let root = Root(PathBuf::from("/"));
+        let eyes = Eyes::new(&root, Duration::from_secs(10)).unwrap();
         assert!(eyes.ask("/nowhere/program", &[]).unwrap_err().contains("cannot be started"));
     }
 

@@ -116,6 +116,8 @@ fn next(from: &mut impl Read, buffer: &mut [u8], deadline: Instant) -> anyhow::R
         match from.read(buffer) {
             Ok(bytes) => return Ok(bytes),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // So ends what whoever sent it did not wait to hear the answers to. All that was sent came before it.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(0),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 bail!("nothing has come for {} s; send it again", SILENCE.as_secs())
             }
@@ -195,6 +197,14 @@ mod tests {
         }
 
         #[test]
+        fn who_leaves_at_its_end_has_sent_it(piece in 1..70_000_usize) {
+            let bundle = made_up(20_000);
+            let came = come(&bundle, vec![piece], Some(ErrorKind::ConnectionReset), ROOM);
+            prop_assert!(came.done.is_ok(), "{:?}", came.done);
+            prop_assert_eq!(came.file, Some(bundle));
+        }
+
+        #[test]
         fn cut_off_anywhere_it_is_refused_and_nothing_is_left(cut in 0..29_000_usize, piece in 1..70_000_usize) {
             let bundle = made_up(20_000);
             let cut = cut.min(bundle.len() - 1);
@@ -205,6 +215,8 @@ mod tests {
                 _ => "the bundle is cut off: ",
             };
             prop_assert!(said.starts_with(wanted), "{cut}: {said}");
+            let left = come(&bundle[..cut], vec![piece], Some(ErrorKind::ConnectionReset), ROOM);
+            prop_assert_eq!(refused(&left), said);
             let said = refused(&come(&bundle[..cut], vec![piece], Some(ErrorKind::WouldBlock), ROOM));
             prop_assert_eq!(said, "nothing has come for 60 s; send it again");
         }

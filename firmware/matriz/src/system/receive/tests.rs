@@ -3,6 +3,7 @@
 
 use super::bundle::tests::made_up;
 use super::*;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use proto::control::{PeerStatus, Status};
 use std::fs;
 use std::io::Write;
@@ -294,6 +295,9 @@ fn who_leaves_when_all_was_sent_has_an_installed_update() {
     let world = World::new(GOOD);
     let mut visit = world.connect();
     visit.say("", &made_up(20_000));
+    // An answer has come, which is never read.
+    let mut came = [PollFd::new(visit.line.get_ref().as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut came, PollTimeout::from(5_000_u16)), Ok(1));
     drop(visit.line);
     visit.serving.join().unwrap();
     assert!(world.path("installed").exists() && world.restarts());
