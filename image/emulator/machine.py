@@ -218,7 +218,7 @@ class Machine:
             "-append", boot["cmdline.txt"].decode().strip() + " " + EXTRA,
             # What a killed QEMU has written is kept by this computer's own memory.
             "-drive", f"file={self.card.file},if=sd,format=raw,cache=unsafe",
-            "-chardev", f"{'stdio,signal=off' if to_terminal else 'null'},id=console,logfile={self.console},logappend=off",
+            "-chardev", f"{'stdio,signal=on' if to_terminal else 'null'},id=console,logfile={self.console},logappend=off",
             "-serial", "chardev:console",
             "-qmp", f"unix:{self.work / 'qmp'},server=on,wait=off",
             "-netdev", f"user,id=net{forwards}",
