@@ -78,7 +78,7 @@ boot-test: card-and-host ## start it unattended and go through what a box must d
 	@image/emulator/boot-test out/emulator/card.img $(TARGET)/debug $(ARGS)
 
 .PHONY: soak-test
-soak-test: card-and-host ## for an hour and a half: pull its plug and its sound card, and look at all of the above again
+soak-test: card-and-host ## for an hour and a half: pull its plug and its sound card, and see that it is whole each time
 	@image/emulator/soak-test out/emulator/card.img $(TARGET)/debug $(ARGS)
 
 .PHONY: update-test
