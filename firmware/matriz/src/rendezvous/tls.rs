@@ -42,7 +42,8 @@ fn alone(key: &'static str, other: &str) -> EndpointError {
     EndpointError { key, what: format!("\"{key}\" needs \"{other}\" beside it; name both files or neither") }
 }
 
-/// The authorities in `ca_crt`, else the system's.
+/// The authorities in `ca_crt`, else the system's. If it has none nobody is believed, as each connection will tell:
+/// that is no reason to end, for on a box there would be nothing to read on the display.
 fn authorities(ca_crt: Option<&Path>) -> Result<RootCertStore, EndpointError> {
     if let Some(path) = ca_crt {
         return Ok(Pem { key: "ca_crt", path }.authorities()?);
@@ -50,15 +51,13 @@ fn authorities(ca_crt: Option<&Path>) -> Result<RootCertStore, EndpointError> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
-    if !roots.is_empty() {
-        return Ok(roots);
+    if roots.is_empty() {
+        let detail = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+        tracing::warn!(
+            "this system knows no certificate authority{detail}; install the package ca-certificates"
+        );
     }
-    let detail = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
-    let what = format!(
-        "this system knows no certificate authority{detail}; install the package ca-certificates or name the \
-         authority's file as \"ca_crt\""
-    );
-    Err(EndpointError { key: "url", what })
+    Ok(roots)
 }
 
 impl From<FileError> for EndpointError {

@@ -2,10 +2,12 @@
 //!
 //! The copy in the box's folder is what the box plays with, and so the last good one: it stays as it is when
 //! the new one is wrong, and a sentence says which line. Files of `wss://` that the settings name come along.
+//! Right is what the service can start with ([`judge`]): a box that ends at its settings would stay dark.
 //! Where neither is good the box starts with the settings that it came with.
 
 use super::text;
 use crate::config::{Config, Panel};
+use crate::rendezvous::Endpoint;
 use std::path::{Component, Path, PathBuf};
 
 /// The settings as they are shipped on the card.
@@ -16,6 +18,13 @@ pub const NAME: &str = "matriz.toml";
 
 /// What an editor makes of it where endings are hidden.
 const NAME_TXT: &str = "matriz.toml.txt";
+
+/// Where new settings and their files lie in the box's folder while they are judged.
+const TRIED: &str = "tried";
+
+/// The least UDP port that the service, which is not root, may open, and the one that mDNS has on a box (RFC 6762).
+const FIRST_PORT: u16 = 1024;
+const MDNS_PORT: u16 = 5353;
 
 /// What the box will play with, and what a person should know.
 pub struct Choice {
@@ -75,39 +84,74 @@ fn pick(card: &Path, said: &mut Vec<String>) -> Option<PathBuf> {
     }
 }
 
-/// Puts the new settings into the box's folder, after the files that they name.
+/// Puts the new settings and the files that they name into the box's folder, if the box can start with them.
 fn keep(new: &New, card: &Path, home: &Path) -> Result<(), String> {
     let config = &new.config;
     let named =
         [("client_pem", &config.client_pem), ("client_crt", &config.client_crt), ("ca_crt", &config.ca_crt)];
     let needed = config.url.starts_with("wss://");
+    let mut files = Vec::new();
     for (key, file) in named {
         if let Some(file) = file.as_deref().filter(|file| needed && file.is_relative()) {
-            bring(file, card, home).map_err(|why| config.wrong(key, why).to_string())?;
+            let text = beside(file, card).map_err(|why| config.wrong(key, why).to_string())?;
+            files.push((file, text));
         }
     }
-    text::replace(&home.join(NAME), new.text.as_bytes(), true)
-        .map_err(|error| format!("the settings cannot be kept ({error})"))
+    files.push((Path::new(NAME), new.text.clone())); // the last, so that it never names what is not there yet
+    let is_kept = |(file, text): &(&Path, String)| {
+        std::fs::read(home.join(file)).is_ok_and(|kept| kept == text.as_bytes())
+    };
+    if files.iter().all(is_kept) {
+        return judge(home);
+    }
+    let tried = home.join(TRIED);
+    let _ = std::fs::remove_dir_all(&tried); // of a start that was cut short
+    let judged = put(&files, &tried).and_then(|()| judge(&tried));
+    let _ = std::fs::remove_dir_all(&tried);
+    judged.and_then(|()| put(&files, home))
 }
 
-/// Copies a file that the settings name.
-fn bring(file: &Path, card: &Path, home: &Path) -> Result<(), String> {
+/// The text of a file that the settings name.
+fn beside(file: &Path, card: &Path) -> Result<String, String> {
     if !file.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(format!("{} must be a file beside {NAME}, without .. in its path", file.display()));
     }
-    let text = match text::read(&card.join(file)) {
-        Ok(text) => text,
-        Err(why) => return Err(format!("{}: {why}; it must be on the card beside {NAME}", file.display())),
-    };
-    let to = home.join(file);
-    let made = to.parent().map_or(Ok(()), std::fs::create_dir_all);
-    made.and_then(|()| text::replace(&to, text.as_bytes(), true))
-        .map_err(|error| format!("{} cannot be kept ({error})", file.display()))
+    text::read(&card.join(file))
+        .map_err(|why| format!("{}: {why}; it must be on the card beside {NAME}", file.display()))
+}
+
+/// Puts files into a folder, which is made if the one that it is in is there.
+fn put(files: &[(&Path, String)], folder: &Path) -> Result<(), String> {
+    for (file, text) in files {
+        let to = folder.join(file);
+        let made = if folder.is_dir() { Ok(()) } else { std::fs::create_dir(folder) };
+        made.and_then(|()| to.parent().map_or(Ok(()), std::fs::create_dir_all))
+            .and_then(|()| text::replace(&to, text.as_bytes(), true))
+            .map_err(|error| format!("{} cannot be kept ({error})", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Whether the service can start with the settings in a folder, and with the files that they name there; if not,
+/// the sentence has the names as they are written in the settings.
+fn judge(folder: &Path) -> Result<(), String> {
+    let judged = Config::read(&folder.join(NAME)).and_then(|config| {
+        let port = config.media_port;
+        if port == MDNS_PORT || (1..FIRST_PORT).contains(&port) {
+            let what = format!(
+                "\"media_port\" cannot be {port} on a box; write a number from {FIRST_PORT} to 65535 other than \
+                 {MDNS_PORT}, or 0 for any"
+            );
+            return Err(config.wrong("media_port", what));
+        }
+        Endpoint::of(&config).map(drop)
+    });
+    judged.map_err(|error| error.to_string().replace(&format!("{}/", folder.display()), ""))
 }
 
 /// Sees to it that there are settings in the box's folder; says which.
 fn fall_back(home: &Path) -> &'static str {
-    if Config::read(&home.join(NAME)).is_ok() {
+    if judge(home).is_ok() {
         return "the settings of before are used";
     }
     // Should it fail, the settings cannot be read, and the caller says so.

@@ -1,6 +1,7 @@
 //! What becomes of settings that people write, right and wrong.
 
 use super::*;
+use certificates::band::Band;
 use std::fs;
 
 const GOOD: &str = "name = \"lisboa\"\nkey = \"key3\"\nurl = \"ws://192.168.1.10:5000/config\"\n";
@@ -97,22 +98,96 @@ fn a_spoiled_copy_is_no_last_good_one() {
     assert_eq!(said, [format!("matriz.toml: {end}")]);
 }
 
+/// Settings with `wss://` and the band's authority.
+fn secure() -> String {
+    format!("{}ca_crt = \"band.crt\"\n", GOOD.replace("ws://", "wss://"))
+}
+
 #[test]
 fn files_of_wss_come_along_or_the_settings_are_wrong() {
-    let secure = format!("{}ca_crt = \"band.crt\"\n", GOOD.replace("ws://", "wss://"));
+    let authority = fs::read_to_string(Band::new("our band").authority()).unwrap();
     let world = World::new();
     world.card(NAME, GOOD).start();
-    let (_, said) = world.card(NAME, &secure).start();
+    let (_, said) = world.card(NAME, secure()).start();
     assert!(said[0].starts_with("matriz.toml, line 4: band.crt: it cannot be read"), "{said:?}");
     assert!(said[0].ends_with("on the card beside matriz.toml; the settings of before are used"), "{said:?}");
-    assert_eq!(world.card("band.crt", "-----BEGIN\r\n").start().1, Vec::<String>::new());
-    assert_eq!(fs::read_to_string(world.home("band.crt")).unwrap(), "-----BEGIN\n");
+    let windows = authority.replace('\n', "\r\n");
+    assert_eq!(world.card("band.crt", windows).start().1, Vec::<String>::new());
+    assert_eq!(fs::read_to_string(world.home("band.crt")).unwrap(), authority);
+    assert_eq!(world.start().1, Vec::<String>::new(), "and again at the next start");
 
-    let outside = secure.replace("band.crt", "../band.crt");
-    let (_, said) = world.card(NAME, outside).start();
+    let (_, said) = world.card(NAME, secure().replace("band.crt", "../band.crt")).start();
     assert!(said[0].contains("line 4: ../band.crt must be a file beside matriz.toml"), "{said:?}");
-    let (_, said) = world.card(NAME, secure.replace("wss://", "ws://").replace("band", "none")).start();
+    let (_, said) = world.card(NAME, secure().replace("wss://", "ws://").replace("band", "none")).start();
     assert_eq!(said, Vec::<String>::new(), "ws:// looks at no files");
+}
+
+#[test]
+fn files_that_are_no_certificates_replace_no_good_ones() {
+    let band = Band::new("our band");
+    let text = |file: &Path| fs::read_to_string(file).unwrap();
+    let (authority, signed) =
+        (text(&band.authority()), ["lisboa", "porto"].map(|name| band.sign(name, name)));
+    let world = World::new();
+    world.card(NAME, secure()).card("band.crt", &authority).start();
+    let client = format!("{}client_crt = \"a.crt\"\n", secure());
+    let pair = format!("{client}client_pem = \"a.pem\"\n");
+    world.card("a.crt", text(&signed[0].0)).card("a.pem", text(&signed[1].1));
+    let cases = [
+        (
+            &client,
+            authority.as_str(),
+            "5: \"client_crt\" needs \"client_pem\" beside it; name both files or neither",
+        ),
+        (&pair, authority.as_str(), "6: a.pem is not the key of the certificate in a.crt"),
+        (&pair, "", "4: band.crt holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"),
+    ];
+    for (settings, band, expected) in cases {
+        let (name, said) = world.card(NAME, settings).card("band.crt", band).start();
+        assert_eq!(name, "lisboa");
+        assert_eq!(said, [format!("matriz.toml, line {expected}; the settings of before are used")]);
+        let kept: Vec<_> =
+            fs::read_dir(world.home("")).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(kept.len(), 2, "the settings and the authority: {kept:?}");
+        assert_eq!((text(&world.home(NAME)), text(&world.home("band.crt"))), (secure(), authority.clone()));
+    }
+    world.card("band.crt", &authority).card("a.pem", text(&signed[0].1));
+    assert_eq!(world.start(), ("lisboa".to_owned(), vec![]));
+}
+
+#[test]
+fn the_last_good_ones_are_good_only_with_their_files() {
+    let world = World::new();
+    world.card(NAME, secure()).card("band.crt", "");
+    for kept in [None, Some("")] {
+        if let Some(text) = kept {
+            fs::write(world.home("band.crt"), text).unwrap();
+        }
+        fs::write(world.home(NAME), secure()).unwrap();
+        let (name, said) = world.start();
+        assert_eq!(name, "matriz", "{kept:?}");
+        assert!(said[0].starts_with("matriz.toml, line 4: band.crt holds no certificate"), "{said:?}");
+        assert!(said[0].ends_with("; the box starts with the settings that it came with"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_port_that_the_service_may_not_open_is_a_mistake() {
+    let world = World::new();
+    for port in [443, 5353] {
+        let (name, said) = world.card(NAME, format!("{GOOD}media_port = {port}\n")).start();
+        assert_eq!(name, "matriz");
+        let expected = format!(
+            "matriz.toml, line 4: \"media_port\" cannot be {port} on a box; write a number from 1024"
+        );
+        assert!(said[0].starts_with(&expected), "{said:?}");
+    }
+    for port in [0, 1024] {
+        assert_eq!(
+            world.card(NAME, format!("{GOOD}media_port = {port}\n")).start(),
+            ("lisboa".to_owned(), vec![])
+        );
+    }
 }
 
 #[test]
@@ -121,7 +196,7 @@ fn a_box_that_cannot_keep_anything_says_so() {
     world.card(NAME, GOOD);
     let choice = take_over(&world.0.path().join("card"), &world.0.path().join("nowhere"));
     assert!(choice.config.is_none());
-    assert!(choice.said[0].starts_with("the settings cannot be kept ("), "{:?}", choice.said);
+    assert!(choice.said[0].starts_with("matriz.toml cannot be kept ("), "{:?}", choice.said);
     assert!(choice.said[1].starts_with("there are no settings: "), "{:?}", choice.said);
 }
 
