@@ -21,6 +21,9 @@ from machine import Card, Machine, Trouble, free_port, run
 TONE = 440  # hertz
 RATE = 48000
 
+# A file beside the settings, which is no certificate.
+BAND = "band.crt"
+
 # The emulated card takes long periods only, and its display is an old one that is spoken to like an SH1106.
 SETTINGS = """# Settings of the emulated box.
 name = "emulated"
@@ -37,12 +40,12 @@ periods = 3
 chip = "sh1106"
 """
 
-# With the line ends of Windows: a key that there is not, and a certificate that is none; what is told of each.
-MISTAKES = {
-    SETTINGS.replace('key = "key1"', 'kez = "key1"').replace("\n", "\r\n"): 'matriz.toml, line 3: there is no key "kez"',
-    SETTINGS.replace("ws://", "wss://").replace("power_off", 'ca_crt = "band.crt"\npower_off').replace("\n", "\r\n"):
-        "matriz.toml, line 5: band.crt holds no certificate",
-}
+# Wrong settings, with the line ends of Windows, and what is told of them: a key that there is not, which the text
+# alone shows; a certificate that is none, in settings that are right in themselves.
+MISSPELT = (SETTINGS.replace('key = "key1"', 'kez = "key1"').replace("\n", "\r\n"),
+            'matriz.toml, line 3: there is no key "kez"')
+NO_CERTIFICATE = (SETTINGS.replace("ws://", "wss://").replace("power_off", f'ca_crt = "{BAND}"\npower_off').replace("\n", "\r\n"),
+                  f"matriz.toml, line 5: {BAND} holds no certificate")
 
 SHIPPED = Path(__file__).parent.parent / "setup" / "matriz.toml"
 
@@ -209,7 +212,7 @@ class Trial:
 
     def settings(self, text):
         self.card.write(1, "matriz.toml", text.format(port=self.host.port))
-        self.card.write(1, "band.crt", "no certificate")
+        self.card.write(1, BAND, "no certificate")
 
     def starts(self, what):
         """Powers on, and waits until somebody can go in."""
@@ -286,7 +289,7 @@ class Trial:
         self.report.check("host key, faders and other data are kept", after == before, f"{before} before, {after} after")
 
     def tells_the_mistake(self, told):
-        """Started with one of the `MISTAKES`, it plays on with the settings of before."""
+        """Started with wrong settings, of which this is `told`, it plays on with those of before."""
         messages = self.machine.ssh("matriz system messages", seconds=PATIENCE)
         self.report.check(f"a wrong settings file is reported: {told}", told in messages, messages)
         self.registers()  # which it can only with the settings of before

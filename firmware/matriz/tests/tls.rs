@@ -87,6 +87,23 @@ fn a_box_that_speaks_ws_to_it_is_told_to_speak_wss() {
 }
 
 #[test]
+fn on_a_system_without_authorities_a_box_runs_and_says_whom_it_does_not_believe() {
+    let (stage, band) = (Stage::new(), Band::new("our band"));
+    let rendezvous = rendezvous(&stage, &band);
+    let mut setup = member(&stage, &band, "porto", rendezvous.port, 500);
+    setup.config.as_object_mut().unwrap().remove("ca_crt");
+    let mut porto = Player::start_with(&stage, &setup, |command| {
+        command.env("SSL_CERT_FILE", stage.path("none.crt")).env("SSL_CERT_DIR", stage.path("none"));
+    });
+    porto.wait("whose certificate it is", |status| {
+        status.rendezvous.contains("is not signed by an authority that this system knows")
+            && status.cycles > 0
+    });
+    porto.process.log.wait_for(&["this system knows no certificate authority"]);
+    porto.stop();
+}
+
+#[test]
 fn a_monitor_watches_by_wss_with_its_certificate_and_is_told_without() {
     let (stage, band) = (Stage::new(), Band::new("our band"));
     let rendezvous = rendezvous(&stage, &band);

@@ -54,7 +54,8 @@ fn authorities(ca_crt: Option<&Path>) -> Result<RootCertStore, EndpointError> {
     if roots.is_empty() {
         let detail = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
         tracing::warn!(
-            "this system knows no certificate authority{detail}; install the package ca-certificates"
+            "this system knows no certificate authority{detail}; install the package ca-certificates or name the \
+             authority's file as \"ca_crt\""
         );
     }
     Ok(roots)

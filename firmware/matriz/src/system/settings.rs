@@ -22,8 +22,10 @@ const NAME_TXT: &str = "matriz.toml.txt";
 /// Where new settings and their files lie in the box's folder while they are judged.
 const TRIED: &str = "tried";
 
-/// The least UDP port that the service, which is not root, may open, and the one that mDNS has on a box (RFC 6762).
+/// The least UDP port that the service may open, which is not root.
 const FIRST_PORT: u16 = 1024;
+
+/// The port that is taken on a box, by mDNS (RFC 6762).
 const MDNS_PORT: u16 = 5353;
 
 /// What the box will play with, and what a person should know.
@@ -37,12 +39,8 @@ pub struct Choice {
 /// Takes the settings in the folder `card` over into the folder `home`.
 pub fn take_over(card: &Path, home: &Path) -> Choice {
     let mut said = Vec::new();
-    match new(card, &mut said) {
-        Ok(new) => match keep(&new, card, home) {
-            Ok(()) => {}
-            Err(why) => said.push(format!("{why}; {}", fall_back(home))),
-        },
-        Err(why) => said.push(format!("{why}; {}", fall_back(home))),
+    if let Err(why) = new(card, &mut said).and_then(|new| keep(&new, card, home)) {
+        said.push(format!("{why}; {}", fall_back(home)));
     }
     let read = Config::read(&home.join(NAME));
     let config = read.map_err(|error| said.push(format!("there are no settings: {error}"))).ok();
